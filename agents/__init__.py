@@ -1,0 +1,1 @@
+"""Agents: reinforcement learning, workflows, inference engines and search."""

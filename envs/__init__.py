@@ -1,0 +1,1 @@
+"""Vectorised worlds that agents act in."""

@@ -1,0 +1,1 @@
+"""Native code and its pure JAX or NumPy twins."""

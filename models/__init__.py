@@ -1,0 +1,1 @@
+"""Flax NNX modules and the pure functions on them."""
