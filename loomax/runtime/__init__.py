@@ -1,1 +1,1 @@
-"""What every part runs on: meshes, compilation, checkpoints, metrics, configuration."""
+"""What every room stands on: compiling, meshes, checkpoints, metrics, progress, files, configs."""

@@ -1,0 +1,136 @@
+"""Compiling for a TPU slice that is not here, and reading what the compiler says.
+
+`topology_mesh` gives a mesh of devices that exist only as a description; a function lowered with
+shardings on it is compiled by the real TPU compiler (the `tpu-aot` extra, libtpu) and can be
+asked for its memory and cost, but not run.
+"""
+
+import dataclasses
+import difflib
+import os
+from collections import Counter
+from typing import Any
+
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from loomax.runtime.axes import MeshConfig
+from loomax.runtime.mesh import make_mesh
+
+GIB = 2**30
+
+# High-bandwidth memory of one chip.
+HBM_BYTES = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB}
+
+SECONDS_NOTE = (
+    "the compiler's own roofline: the body of a loop is counted once whatever its trip count, "
+    "and kernels without a cost estimate count as nothing"
+)
+
+# The TPU compiler books every asynchronous weight prefetch as exactly -1 s.
+_SENTINEL = 'custom_call_target="ConcatBitcast"'
+
+# Without these libtpu asks the cloud's metadata server who it is, and waits for the answer.
+_NO_CLOUD = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+
+
+def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
+    """A mesh over a described TPU slice, for example "v5e:4x4" or "v5p:2x2x2".
+
+    Raises:
+        ValueError: libtpu is not installed, the name is unknown, or the mesh does not fit.
+    """
+    generation, _, shape = name.partition(":")
+    if generation not in HBM_BYTES or not shape:
+        near = difflib.get_close_matches(generation, HBM_BYTES, n=1)
+        hint = f"did you mean {near[0]}:{shape or '4x4'}?" if near else "for example v5e:4x4"
+        raise ValueError(
+            f"unknown topology {name!r}: {hint} (generations: {', '.join(HBM_BYTES)})"
+        )
+    for variable, value in _NO_CLOUD.items():
+        os.environ.setdefault(variable, value)
+    try:
+        found = topologies.get_topology_desc(topology_name=name, platform="tpu")
+    except RuntimeError as error:
+        if "not installed" in str(error):
+            raise ValueError(
+                "compiling for a TPU needs libtpu, which is not installed: "
+                "pip install 'loomax[tpu-aot]'"
+            ) from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"topology {name!r} does not exist: {reason}") from error
+    return make_mesh(config or MeshConfig(), found.devices)
+
+
+def hbm_per_device(name: str, mesh: Mesh) -> int:
+    """Bytes of memory that one device of `topology_mesh(name)` has.
+
+    A v4 chip appears as two devices that share its memory.
+    """
+    chips = Counter(tuple(device.coords) for device in mesh.devices.flat)
+    return HBM_BYTES[name.partition(":")[0]] // max(chips.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class CompileReport:
+    """What the compiler says about one program. Bytes and FLOPs are per device."""
+
+    argument_bytes: int
+    output_bytes: int
+    alias_bytes: int  # outputs that reuse a donated argument; part of output_bytes
+    temp_bytes: int
+    peak_bytes: int
+    flops: float
+    bytes_accessed: float
+    optimal_seconds: float  # see SECONDS_NOTE
+    sentinels: int  # how many -1 s entries were taken out of optimal_seconds
+
+    def fits(self, hbm_bytes: int) -> bool:
+        """True when the peak is within `hbm_bytes`."""
+        return self.peak_bytes <= hbm_bytes
+
+    def lines(self, hbm_bytes: int | None = None) -> list[str]:
+        """The report as text, one fact a line."""
+        sizes = {
+            "arguments": self.argument_bytes,
+            "outputs": self.output_bytes,
+            "aliased": self.alias_bytes,
+            "temporaries": self.temp_bytes,
+            "peak": self.peak_bytes,
+        }
+        out = [f"{name:<12}{size / GIB:10.3f} GiB per device" for name, size in sizes.items()]
+        if hbm_bytes is not None:
+            word = "fits" if self.fits(hbm_bytes) else "DOES NOT FIT"
+            out.append(f"{'memory':<12}{hbm_bytes / GIB:10.3f} GiB per device: {word}")
+        out.append(f"{'compute':<12}{self.flops / 1e12:10.3f} TFLOP per device")
+        out.append(f"{'traffic':<12}{self.bytes_accessed / GIB:10.3f} GiB per device")
+        out.append(f"{'time':<12}{self.optimal_seconds * 1e3:10.3f} ms ({SECONDS_NOTE})")
+        return out
+
+
+def report(compiled: Any) -> CompileReport:
+    """Reads memory and cost from what `jax.jit(...).lower(...).compile()` returned.
+
+    The peak is arguments + outputs - aliased + temporaries: the field that some backends offer
+    for it is wrong on CPU, and this sum is an upper bound everywhere.
+    """
+    memory = compiled.memory_analysis()
+    cost = compiled.cost_analysis() or {}
+    sentinels = compiled.as_text().count(_SENTINEL)
+    live = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return CompileReport(
+        argument_bytes=memory.argument_size_in_bytes,
+        output_bytes=memory.output_size_in_bytes,
+        alias_bytes=memory.alias_size_in_bytes,
+        temp_bytes=memory.temp_size_in_bytes,
+        peak_bytes=live - memory.alias_size_in_bytes + memory.temp_size_in_bytes,
+        flops=cost.get("flops", 0.0),
+        bytes_accessed=cost.get("bytes accessed", 0.0),
+        optimal_seconds=cost.get("optimal_seconds", 0.0) + sentinels,
+        sentinels=sentinels,
+    )

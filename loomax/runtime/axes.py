@@ -1,0 +1,73 @@
+"""Names of mesh axes and of array axes, and the rules between them; plain data, no JAX.
+
+Mesh (physical) axes, from the slowest link to the fastest:
+    replica   copies of everything, one per slice; only gradients cross it
+    fsdp      data-parallel shards that also hold a slice of every large parameter
+    tensor    shards of one layer
+    context   shards of one sequence
+    expert    shards of the experts of a mixture
+    subnet    subnets of a supernet, evaluated side by side
+"""
+
+import dataclasses
+
+REPLICA = "replica"
+FSDP = "fsdp"
+TENSOR = "tensor"
+CONTEXT = "context"
+EXPERT = "expert"
+SUBNET = "subnet"
+
+# One array axis is spread over no mesh axis, one, or several (first is outermost).
+Physical = str | tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Sizes of the mesh axes. One of them may be -1: it takes the devices that are left."""
+
+    replica: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+
+    def sizes(self, devices: int) -> tuple[int, int, int]:
+        """Returns (replica, fsdp, tensor) for `devices` devices.
+
+        Raises:
+            ValueError: a size is 0 or below -1, two are -1, or the product is not `devices`.
+        """
+        given = {REPLICA: self.replica, FSDP: self.fsdp, TENSOR: self.tensor}
+        for name, size in given.items():
+            if size == 0 or size < -1:
+                raise ValueError(f"mesh.{name} is {size}: give a positive size, or -1 for the rest")
+        free = [name for name, size in given.items() if size == -1]
+        if len(free) > 1:
+            raise ValueError(f"mesh.{free[0]} and mesh.{free[1]} are both -1: give one of them")
+        fixed = 1
+        for size in given.values():
+            fixed *= max(size, 1)
+        if free and devices % fixed == 0:
+            given[free[0]] = devices // fixed
+            fixed = devices
+        if fixed != devices:
+            raise ValueError(
+                f"a mesh of {self.replica} x {self.fsdp} x {self.tensor} (replica x fsdp x tensor) "
+                f"does not fit {devices} devices: change the sizes so that their product "
+                f"{'divides' if free else 'is'} {devices}"
+            )
+        return given[REPLICA], given[FSDP], given[TENSOR]
+
+
+@dataclasses.dataclass(frozen=True)
+class LogicalAxes:
+    """Where each named array axis lives on the mesh. Models speak these names only."""
+
+    batch: Physical = (REPLICA, FSDP)
+    length: Physical = None
+    embed: Physical = FSDP
+    heads: Physical = TENSOR
+    kv: Physical = None
+    mlp: Physical = TENSOR
+    vocab: Physical = TENSOR
+    horizon: Physical = None
+    action: Physical = None

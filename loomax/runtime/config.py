@@ -1,0 +1,104 @@
+"""Named configs on the command line: `--config NAME --field value --nested.field value`."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import tyro
+
+ConfigT = TypeVar("ConfigT")
+
+USAGE_ERROR = 2
+
+
+def parse(
+    named: Mapping[str, ConfigT], argv: Sequence[str], prog: str, description: str
+) -> ConfigT:
+    """The config that `argv` asks for: a named one, with single fields changed.
+
+    `--config NAME` may stand anywhere and defaults to the first name. Every field, nested ones
+    too, can be overridden. A wrong name, field or value ends the program with one line on
+    stderr and exit code 2; names are answered with the nearest known one.
+    """
+    name, rest = take_option(argv, "--config", prog)
+    name = next(iter(named)) if name is None else name
+    if name not in named:
+        fail(prog, unknown("config", name, named))
+    default = named[name]
+    flags = {f"--{path}" for path in field_paths(default)}
+    for word in rest:
+        flag = word.partition("=")[0].replace("_", "-")
+        positive = flag.replace("--no-", "--", 1).replace(".no-", ".", 1)
+        if word.startswith("--") and flag not in flags | {"--help"} and positive not in flags:
+            fail(prog, unknown("field", flag, sorted(flags)))
+    text = f"{description}\n\n--config NAME picks one of: {', '.join(named)} (here: {name})."
+    return _quietly(prog, type(default), default, rest, text)
+
+
+def take_option(argv: Sequence[str], option: str, prog: str) -> tuple[str | None, list[str]]:
+    """Splits `option VALUE` or `option=VALUE` off `argv`; the last one wins."""
+    value, rest, words = None, [], iter(argv)
+    for word in words:
+        if word == option:
+            value = next(words, None)
+            if value is None or value.startswith("--"):
+                fail(prog, f"{option} needs a value")
+        elif word.startswith(option + "="):
+            value = word.partition("=")[2]
+        else:
+            rest.append(word)
+    return value, rest
+
+
+def field_paths(config: Any, prefix: str = "") -> list[str]:
+    """Names of all fields of a dataclass as the command line spells them, nested ones dotted."""
+    paths = []
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name.replace("_", "-")
+        paths.append(name)
+        if dataclasses.is_dataclass(value):
+            paths += field_paths(value, name + ".")
+    return paths
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """A line that says that `name` is not known and which one is near."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+    return f"unknown {kind} {name!r}: {hint}"
+
+
+def fail(prog: str, message: str) -> NoReturn:
+    """Ends the program with one line on stderr and exit code 2."""
+    print(f"{prog}: {message}", file=sys.stderr)
+    raise SystemExit(USAGE_ERROR)
+
+
+def _quietly(
+    prog: str, kind: type[ConfigT], default: ConfigT, argv: list[str], text: str
+) -> ConfigT:
+    """tyro, with its boxed error message pressed into one line."""
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return tyro.cli(kind, prog=prog, description=text, args=argv, default=default)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        fail(prog, _first_part(captured.getvalue()))
+
+
+def _first_part(box: str) -> str:
+    """The message of a tyro error box: what stands between its top and its first rule."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines()[1:]]
+    message = []
+    for line in lines:
+        if line and not line.strip("─╰╯"):
+            break
+        message.append(line)
+    return " ".join(message) or box.strip()

@@ -1,0 +1,88 @@
+"""Metrics of a run: one JSON object a line, and the same in TensorBoard."""
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import tensorboardX
+
+from loomax.runtime.files import atomic_write
+
+FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Appends to `run_dir/metrics.jsonl` and `run_dir/tensorboard/`.
+
+    Args:
+        run_dir: the folder of the run.
+        resume_step: the step that the run goes on from. Lines of later steps belong to work
+            that was lost and are dropped, as is a last line that a crash cut short. None
+            starts a new file.
+        enabled: False on all processes but the first.
+    """
+
+    def __init__(
+        self, run_dir: str | Path, resume_step: int | None = None, *, enabled: bool = True
+    ):
+        self._file = self._board = None
+        if not enabled:
+            return
+        run_dir = Path(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        path = run_dir / FILE
+        kept = [] if resume_step is None else read(run_dir)
+        lines = [json.dumps(row) + "\n" for row in kept if row["step"] <= resume_step]
+        atomic_write(path, "".join(lines))
+        self._file = open(path, "a", encoding="utf-8")
+        purge = 0 if resume_step is None else resume_step + 1
+        self._board = tensorboardX.SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)
+
+    def write(self, step: int, metrics: Mapping[str, float], prefix: str = "") -> None:
+        """Adds one line. Values that are not finite become null, which JSON can hold."""
+        if self._file is None:
+            return
+        values = {prefix + name: float(value) for name, value in metrics.items()}
+        row = {"step": int(step), "time": time.time()}
+        row |= {name: x if math.isfinite(x) else None for name, x in values.items()}
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, int(step))
+
+    def close(self) -> None:
+        """Flushes and closes both files."""
+        if self._file is not None:
+            self._file.close()
+            self._board.close()
+            self._file = self._board = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del kind, error, trace
+        self.close()
+
+
+def read(run_dir: str | Path) -> list[dict]:
+    """The rows of a run, oldest first; a last line that was cut short is left out."""
+    path = Path(run_dir) / FILE
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
