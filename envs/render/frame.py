@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from loomax.envs.render.cast import Pixels, nearest, pixel_rays, ray_terms, unpack
+from loomax.envs.render.bands import in_bands
+from loomax.envs.render.cast import Pixels, Terms, nearest, pixel_rays, ray_terms, unpack
 from loomax.envs.render.scene import VARIANTS, RenderScene
 from loomax.envs.render.shade import (
     Fetch,
@@ -20,7 +21,9 @@ from loomax.envs.render.shade import (
 )
 from loomax.envs.render.shadow import lit
 from loomax.envs.render.surfaces import normal_rows
-from loomax.envs.render.view import View, to_camera, view_geoms
+from loomax.envs.render.view import Vector, View, dot, to_camera, view_geoms
+
+_AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 class Frame(NamedTuple):
@@ -34,6 +37,17 @@ class Frame(NamedTuple):
     depth: Float[Array, "H W"]
     segmentation: Int[Array, "H W"]
     normals: Float[Array, "H W 3"]
+
+
+class _Shot(NamedTuple):
+    """Everything of a frame that is not per pixel; `light` and `up` are in the camera frame."""
+
+    view: View
+    terms: list[Terms]
+    colour: Float[Array, "3 S"]
+    light: Vector
+    up: Vector
+    pixels: Pixels
 
 
 def render(
@@ -52,27 +66,29 @@ def render(
 
     `rgba` and `size` replace the model's own. Geoms of alpha 0 are left out, all others are opaque.
     `cam_pos`, `cam_mat` are the camera's (z points backwards), as in `mjData.cam_xpos`, `cam_xmat`.
+    Raises ValueError when the poses are not those of the scene's model.
     """
     fetch = fetch or default_fetch()
-    view, colour = _setup(scene, geom_pos, geom_mat, rgba, cam_pos, cam_mat, size)
-    pixels, terms = pixel_rays(scene), ray_terms(scene, view)
-    _, surface = unpack(nearest(scene, terms, pixels, scene.id_bits), scene.id_bits)
-    depth, _ = unpack(nearest(scene, terms, pixels, 0), 0)
-    hit = surface < VARIANTS * len(scene.slots)
-    normals = _normals(scene, view, pixels, depth, surface, fetch)
-    normals = to_camera(cam_mat.T, normals)
-    facing = sum(n * axis for n, axis in zip(normals, light_direction(scene), strict=True))
+    shot = _set_up(scene, geom_pos, geom_mat, rgba, cam_pos, cam_mat, size)
+    bits = scene.id_bits
+    key, exact = in_bands(
+        lambda pixels: tuple(nearest(scene, shot.terms, pixels, b) for b in (bits, 0)), shot.pixels
+    )
+    (coarse, surface), (depth, _) = unpack(key, bits), unpack(exact, 0)
+    normals = _normals(scene, shot, depth, surface, fetch)
+    facing = dot(normals, shot.light)
     if shadow:
-        facing *= lit(scene, view, cam_mat, pixels, depth, normals)
-    rgb = fetch_columns(colour, surface, fetch)
-    rgb = _finish(scene, view, cam_mat, pixels, depth, surface, facing, rgb)
+        facing *= lit(scene, shot.view, shot.light, shot.pixels, coarse)
+    rgb = fetch_columns(shot.colour, surface, fetch)
+    hit = surface < VARIANTS * len(scene.slots)
+    normals = jnp.where(hit, jnp.stack(to_camera(cam_mat.T, normals)), 0.0)
     ids = jnp.asarray(np.append(np.repeat(scene.slots, VARIANTS), -1).astype(np.int32))
     shape = (scene.height, scene.width)
     return Frame(
-        rgb=rgb,
+        rgb=_colour(scene, shot, coarse, surface, facing, rgb),
         depth=depth.reshape(shape),
         segmentation=ids[surface].reshape(shape),
-        normals=jnp.where(hit, jnp.stack(normals), 0.0).T.reshape(*shape, 3),
+        normals=normals.T.reshape(*shape, 3),
     )
 
 
@@ -85,54 +101,75 @@ def render_rgb(
     cam_mat: Float[Array, "3 3"],
     *,
     size: Float[Array, "G 3"] | None = None,
+    shadow: bool = False,
     fetch: Fetch | None = None,
 ) -> UInt8[Array, "H W 3"]:
-    """The colours of `render` without shadows. Use `lax.map` over frames on a CPU, not `vmap`."""
+    """The colours of `render` (to one part in 255), several times faster; same arguments."""
     fetch = fetch or default_fetch()
-    view, colour = _setup(scene, geom_pos, geom_mat, rgba, cam_pos, cam_mat, size)
-    pixels, terms = pixel_rays(scene), ray_terms(scene, view)
-    depth, surface = unpack(nearest(scene, terms, pixels, scene.id_bits), scene.id_bits)
+    shot = _set_up(scene, geom_pos, geom_mat, rgba, cam_pos, cam_mat, size)
+    bits = scene.id_bits
+    key = in_bands(lambda pixels: nearest(scene, shot.terms, pixels, bits), shot.pixels)
+    depth, surface = unpack(key, bits)
     if "ellipsoid" in scene.kinds:
-        light = to_camera(cam_mat, light_direction(scene))
-        normals = _normals(scene, view, pixels, depth, surface, fetch)
-        facing = sum(n * axis for n, axis in zip(normals, light, strict=True))
-        rgb = fetch_columns(colour, surface, fetch)
+        facing = dot(_normals(scene, shot, depth, surface, fetch), shot.light)
+        rgb = fetch_columns(shot.colour, surface, fetch)
     else:
-        light = to_camera(cam_mat, light_direction(scene))
-        slope = jnp.pad(normal_rows(scene, view, light), ((0, 0), (0, 1)))
-        x, y, z, constant, *rgb = fetch_columns(jnp.concatenate([slope, colour]), surface, fetch)
-        facing = depth * (x * pixels.u + y * pixels.v - z) + constant
-    return _finish(scene, view, cam_mat, pixels, depth, surface, facing, rgb)
+        rows = _with_background(normal_rows(scene, shot.view, shot.light))
+        row = fetch_columns(jnp.concatenate([rows, shot.colour]), surface, fetch)
+        facing, rgb = _along_ray(row, shot.pixels, depth), row[4:]
+    if shadow:
+        facing *= lit(scene, shot.view, shot.light, shot.pixels, depth)
+    return _colour(scene, shot, depth, surface, facing, rgb)
 
 
-def _setup(scene, geom_pos, geom_mat, rgba, cam_pos, cam_mat, size) -> tuple[View, Array]:
-    if geom_pos.shape != (scene.geoms, 3):
-        raise ValueError(
-            f"geom_pos is {geom_pos.shape}; the scene's model needs {(scene.geoms, 3)}"
-        )
+def _set_up(scene, geom_pos, geom_mat, rgba, cam_pos, cam_mat, size) -> _Shot:
+    given = {"geom_pos": (geom_pos, (3,)), "geom_mat": (geom_mat, (3, 3))}
+    given |= {"rgba": (rgba, (4,)), "size": (size, (3,))}
+    for name, (array, shape) in given.items():
+        if array is not None and array.shape != (scene.geoms, *shape):
+            expected = (scene.geoms, *shape)
+            raise ValueError(f"{name} is {array.shape}; the scene's model needs {expected}")
     slots = np.asarray(scene.slots)
     size = jnp.asarray(scene.size) if size is None else size[slots]
     rgba = jnp.asarray(scene.rgba) if rgba is None else rgba[slots]
     view = view_geoms(geom_pos[slots], geom_mat[slots], size, rgba[:, 3], cam_pos, cam_mat)
-    return view, surface_colours(rgba[:, :3])
+    return _Shot(
+        view=view,
+        terms=ray_terms(scene, view),
+        colour=surface_colours(rgba[:, :3]),
+        light=to_camera(cam_mat, light_direction(scene)),
+        up=to_camera(cam_mat, _AXES[2]),
+        pixels=pixel_rays(scene),
+    )
 
 
-def _normals(scene, view: View, pixels: Pixels, depth, surface, fetch: Fetch):
-    rows = [normal_rows(scene, view, axis) for axis in ((1.0, 0, 0), (0, 1.0, 0), (0, 0, 1.0))]
-    table = jnp.pad(jnp.concatenate(rows), ((0, 0), (0, 1)))
-    k = fetch_columns(table, surface, fetch)
-    normal = [
-        depth * (k[i] * pixels.u + k[i + 1] * pixels.v - k[i + 2]) + k[i + 3] for i in (0, 4, 8)
-    ]
-    length = jnp.sqrt(sum(n * n for n in normal))
-    return tuple(n / jnp.maximum(length, 1e-9) for n in normal)
+def _with_background(rows: Float[Array, "C S"]) -> Float[Array, "C S+1"]:
+    return jnp.pad(rows, ((0, 0), (0, 1)))
 
 
-def _finish(scene, view: View, cam_mat, pixels: Pixels, depth, surface, facing, rgb):
-    rgb = paint_checkers(scene, view, pixels, depth, surface, rgb)
+def _along_ray(row: list[Array], pixels: Pixels, depth: Float[Array, " P"]) -> Float[Array, " P"]:
+    """Slope . hit point + constant."""
+    return depth * (row[0] * pixels.u + row[1] * pixels.v - row[2]) + row[3]
+
+
+def _normals(scene: RenderScene, shot: _Shot, depth, surface, fetch: Fetch) -> Vector:
+    """Unit normals of the hit points in the camera frame; 0 on the background."""
+    table = jnp.concatenate([normal_rows(scene, shot.view, axis) for axis in _AXES])
+
+    def band(pixels, depth, surface):
+        row = fetch_columns(_with_background(table), surface, fetch)
+        normal = [_along_ray(row[at : at + 4], pixels, depth) for at in (0, 4, 8)]
+        length = jnp.sqrt(sum(n * n for n in normal))
+        return tuple(n / jnp.maximum(length, 1e-9) for n in normal)
+
+    return in_bands(band, shot.pixels, depth, surface)
+
+
+def _colour(scene: RenderScene, shot: _Shot, depth, surface, facing, rgb) -> Array:
+    rgb = paint_checkers(scene, shot.view, shot.pixels, depth, surface, rgb)
     light = scene.lighting
     shade = light.ambient + light.diffuse * jnp.clip(facing, 0.0, 1.0)
-    background = sky(scene, to_camera(cam_mat, (0.0, 0.0, 1.0)), pixels)
+    background = sky(scene, shot.up, shot.pixels)
     hit = surface < VARIANTS * len(scene.slots)
     rgb = [jnp.where(hit, x * shade, far) for x, far in zip(rgb, background, strict=True)]
     return to_bytes(rgb, scene)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from loomax.envs.render.cast import Pixels
 from loomax.envs.render.scene import VARIANTS, RenderScene
@@ -73,7 +73,8 @@ def paint_checkers(
     return rgb
 
 
-def to_bytes(rgb: list[Float[Array, " P"]], scene: RenderScene) -> Array:
-    """Colours in [0, 1] as u8[H, W, 3]."""
-    out = [(jnp.clip(x, 0.0, 1.0) * 255 + 0.5).astype(jnp.uint8) for x in rgb]
-    return jnp.stack(out, -1).reshape(scene.height, scene.width, 3)
+def to_bytes(rgb: list[Float[Array, " P"]], scene: RenderScene) -> UInt8[Array, "H W 3"]:
+    """Colours in [0, 1] as bytes, by way of one integer a pixel: interleaving bytes is slow."""
+    r, g, b = ((jnp.clip(x, 0.0, 1.0) * 255 + 0.5).astype(jnp.int32) for x in rgb)
+    pixel = lax.bitcast_convert_type(r | (g << 8) | (b << 16), jnp.uint8)
+    return pixel[:, :3].reshape(scene.height, scene.width, 3)

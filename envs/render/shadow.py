@@ -5,16 +5,17 @@ All rays share one direction, so per geom the tests need only the hit point in i
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from loomax.envs.render.bands import in_bands
 from loomax.envs.render.cast import Pixels
 from loomax.envs.render.scene import RenderScene
-from loomax.envs.render.shade import light_direction
 from loomax.envs.render.terms import BIG
-from loomax.envs.render.view import Vector, View, dot, to_camera
+from loomax.envs.render.view import Vector, View, dot
 
-# Hit points are lifted off their surface by this much (metres) so that none shadows itself.
+# Hit points are moved towards the light by this much (metres) so that none shadows itself.
 LIFT = 1e-3
 
 
@@ -81,38 +82,27 @@ _BLOCKS: dict[str, Callable[[Vector, Vector, Vector], Array]] = {
 def lit(
     scene: RenderScene,
     view: View,
-    cam_mat: Float[Array, "3 3"],
+    light: Vector,
     pixels: Pixels,
     depth: Float[Array, " P"],
-    normals: Vector,
 ) -> Float[Array, " P"]:
     """1 where the light reaches the hit point, 0 in shadow. Planes cast none (they bound scenes).
 
-    `normals` are in the world frame.
+    `light` is the unit vector to the light in the camera frame. Points are moved along it, so a
+    lit side never shadows itself; sides that face away from the light are dark anyway.
     """
-    light = to_camera(cam_mat, light_direction(scene))
-    lift = to_camera(cam_mat, normals)
-    rays = (pixels.u, pixels.v, -1.0)
-    point = tuple(depth * ray + LIFT * n for ray, n in zip(rays, lift, strict=True))
-    blocked = jnp.zeros(depth.shape, bool)
-    for kind, run in scene.groups():
-        if kind == "plane":
-            continue
-        part = view.part(run)
-        column = _columns(part)
-        local = tuple(
-            dot(axis, point) + o for axis, o in zip(column.axes, column.origin, strict=True)
-        )
-        direction = tuple(dot(axis, light) for axis in column.axes)
-        shaded = _BLOCKS[kind](local, direction, column.size) & column.seen
-        blocked |= shaded.any(0)
-    return 1.0 - blocked
 
+    def band(pixels: Pixels, depth: Array) -> Array:
+        rays = (pixels.u, pixels.v, -1.0)
+        point = tuple(depth * ray + LIFT * step for ray, step in zip(rays, light, strict=True))
+        blocked = jnp.zeros(depth.shape, bool)
+        for slot, kind in enumerate(scene.kinds):
+            if kind == "plane":
+                continue
+            one = jax.tree.map(lambda leaf: leaf[slot], view)  # noqa: B023 (used at once)
+            local = tuple(dot(a, point) + o for a, o in zip(one.axes, one.origin, strict=True))
+            direction = tuple(dot(axis, light) for axis in one.axes)
+            blocked |= _BLOCKS[kind](local, direction, one.size) & one.seen
+        return 1.0 - blocked
 
-def _columns(view: View) -> View:
-    """Every leaf as [G, 1], to broadcast against [P]."""
-    return View(
-        tuple(tuple(x[:, None] for x in axis) for axis in view.axes),
-        *(tuple(x[:, None] for x in part) for part in (view.position, view.origin, view.size)),
-        view.seen[:, None],
-    )
+    return in_bands(band, pixels, depth)
