@@ -94,14 +94,13 @@ def _cylinder(k: Terms, pixels: Pixels, pack: Packer, bounded: bool) -> Array:
 
 
 def _box(k: Terms, pixels: Pixels, pack: Packer, bounded: bool) -> Array:
-    near, far = None, None
+    near, far = jnp.int32(2**31 - 1), jnp.int32(0)
     for axis in range(3):
         at = 7 * axis
         d = _line(k, at, pixels)
         enter = pack(k[at + 3] * d + k[at + 4], axis)
         leave = jnp.maximum(as_bits(k[at + 5] * d), as_bits(k[at + 6] * d))
-        near = enter if near is None else jnp.minimum(near, enter)
-        far = leave if far is None else jnp.maximum(far, leave)
+        near, far = jnp.minimum(near, enter), jnp.maximum(far, leave)
     return jnp.where(near >= far, near, 0)
 
 

@@ -23,8 +23,6 @@ from loomax.envs.render.shadow import lit
 from loomax.envs.render.surfaces import normal_rows
 from loomax.envs.render.view import Vector, View, dot, to_camera, view_geoms
 
-_AXES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-
 
 class Frame(NamedTuple):
     """What one camera sees.
@@ -138,9 +136,13 @@ def _set_up(scene, geom_pos, geom_mat, rgba, cam_pos, cam_mat, size) -> _Shot:
         terms=ray_terms(scene, view),
         colour=surface_colours(rgba[:, :3]),
         light=to_camera(cam_mat, light_direction(scene)),
-        up=to_camera(cam_mat, _AXES[2]),
+        up=to_camera(cam_mat, _axis(2)),
         pixels=pixel_rays(scene),
     )
+
+
+def _axis(i: int) -> Vector:
+    return tuple(jnp.float32(i == j) for j in range(3))
 
 
 def _with_background(rows: Float[Array, "C S"]) -> Float[Array, "C S+1"]:
@@ -154,12 +156,12 @@ def _along_ray(row: list[Array], pixels: Pixels, depth: Float[Array, " P"]) -> F
 
 def _normals(scene: RenderScene, shot: _Shot, depth, surface, fetch: Fetch) -> Vector:
     """Unit normals of the hit points in the camera frame; 0 on the background."""
-    table = jnp.concatenate([normal_rows(scene, shot.view, axis) for axis in _AXES])
+    table = jnp.concatenate([normal_rows(scene, shot.view, _axis(i)) for i in range(3)])
 
     def band(pixels, depth, surface):
         row = fetch_columns(_with_background(table), surface, fetch)
         normal = [_along_ray(row[at : at + 4], pixels, depth) for at in (0, 4, 8)]
-        length = jnp.sqrt(sum(n * n for n in normal))
+        length = jnp.sqrt(dot(tuple(normal), tuple(normal)))
         return tuple(n / jnp.maximum(length, 1e-9) for n in normal)
 
     return in_bands(band, shot.pixels, depth, surface)

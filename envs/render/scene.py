@@ -155,7 +155,7 @@ def _colours(model: mujoco.MjModel) -> np.ndarray:
     material = model.geom_matid
     return np.where(
         (material >= 0)[:, None]
-        & (model.geom_rgba == np.float32([0.5, 0.5, 0.5, 1])).all(1)[:, None],
+        & (model.geom_rgba == np.array([0.5, 0.5, 0.5, 1.0], np.float32)).all(1)[:, None],
         model.mat_rgba[material] if model.nmat else model.geom_rgba,
         model.geom_rgba,
     ).astype(np.float32)

@@ -36,7 +36,7 @@ def fetch_columns(
 def light_direction(scene: RenderScene) -> Vector:
     """Unit vector to the light in the world frame."""
     direction = np.asarray(scene.lighting.direction, np.float32)
-    return tuple(float(x) for x in direction / np.linalg.norm(direction))
+    return tuple(jnp.float32(x) for x in direction / np.linalg.norm(direction))
 
 
 def surface_colours(rgb: Float[Array, "G 3"]) -> Float[Array, "3 S"]:

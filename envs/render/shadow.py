@@ -52,8 +52,8 @@ def _sphere(x: Vector, d: Vector, size: Vector) -> Array:
 
 def _ellipsoid(x: Vector, d: Vector, size: Vector) -> Array:
     scale = [1 / jnp.maximum(s, 1e-9) for s in size]
-    squeezed = (tuple(a * s for a, s in zip(v, scale, strict=True)) for v in (x, d))
-    return _ball(*squeezed, jnp.ones_like(size[0]))
+    x, d = (tuple(a * s for a, s in zip(v, scale, strict=True)) for v in (x, d))
+    return _ball(x, d, jnp.ones_like(size[0]))
 
 
 def _cylinder(x: Vector, d: Vector, size: Vector) -> Array:
@@ -93,7 +93,7 @@ def lit(
     """
 
     def band(pixels: Pixels, depth: Array) -> Array:
-        rays = (pixels.u, pixels.v, -1.0)
+        rays = (pixels.u, pixels.v, -jnp.ones_like(pixels.u))
         point = tuple(depth * ray + LIFT * step for ray, step in zip(rays, light, strict=True))
         blocked = jnp.zeros(depth.shape, bool)
         for slot, kind in enumerate(scene.kinds):

@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 from loomax.envs.render.scene import VARIANTS, RenderScene
 from loomax.envs.render.view import Vector, View, dot
 
-Row = tuple[Array, Array, Array, Array]
+# Slope (camera frame) and constant.
+Row = tuple[Array, ...]
 
 
 def _flat(value: Array) -> Row:
@@ -40,7 +41,7 @@ def _sphere(view: View, towards: Vector) -> list[Row]:
 def _ellipsoid(view: View, towards: Vector) -> list[Row]:
     parts = [dot(axis, towards) for axis in view.axes]
     scale = [part / jnp.maximum(s, 1e-9) ** 2 for part, s in zip(parts, view.size, strict=True)]
-    slope = tuple(sum(scale[j] * view.axes[j][i] for j in range(3)) for i in range(3))
+    slope = tuple(dot(tuple(scale), tuple(a[i] for a in view.axes)) for i in range(3))
     return [(*slope, -dot(slope, view.position))]
 
 

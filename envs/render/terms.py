@@ -17,7 +17,7 @@ BIG = 1e9
 TINY = 1e-12
 
 
-def _pixel_row(direction: Vector, scale=1.0) -> list[Array]:
+def _pixel_row(direction: Vector, scale: Array | float = 1.0) -> list[Array]:
     """direction . (u, v, -1) as coefficients of u, v and 1."""
     return [direction[0] * scale, direction[1] * scale, -direction[2] * scale]
 

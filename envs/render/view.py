@@ -9,7 +9,8 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-Vector = tuple[Array, Array, Array]
+# Three components.
+Vector = tuple[Array, ...]
 
 
 class View(NamedTuple):
@@ -19,7 +20,7 @@ class View(NamedTuple):
     camera frame; origin the camera in the geom's frame; size MuJoCo's sizes; seen is alpha > 0.
     """
 
-    axes: tuple[Vector, Vector, Vector]
+    axes: tuple[Vector, ...]
     position: Vector
     origin: Vector
     size: Vector
@@ -37,7 +38,7 @@ def dot(a: Vector, b: Vector) -> Array:
 
 def to_camera(cam_mat: Float[Array, "3 3"], world: Vector) -> Vector:
     """A world direction in the camera frame (x right, y up, z backwards)."""
-    return tuple(sum(cam_mat[k, i] * world[k] for k in range(3)) for i in range(3))
+    return tuple(dot(tuple(cam_mat[:, i]), world) for i in range(3))
 
 
 def view_geoms(
