@@ -1,0 +1,171 @@
+"""Sizes of flow-VLA policies and the named presets. Imports no JAX.
+
+`pi0` and `pi05` have openpi's sizes (3,238,048,528 and 3,353,433,872 parameters); `tiny` runs on
+two CPU cores; `debug` only proves that everything fits together.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """One image of the observation: its name and side in pixels.
+
+    `learned` and `asked` count the key points of a key-point stem: those with learned queries
+    and those whose queries come from the instruction. A SigLIP tower ignores both.
+    """
+
+    name: str
+    size: int
+    learned: int = 8
+    asked: int = 4
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """A SigLIP tower shared by all cameras, or one key-point stem per camera.
+
+    Args:
+        stride: cell side of a key-point stem in pixels (windows are twice as wide).
+        features: width of a cell's description.
+        patch, width, depth, mlp, heads: the SigLIP tower.
+    """
+
+    kind: Literal["siglip", "keypoint"] = "siglip"
+    patch: int = 14
+    width: int = 1152
+    depth: int = 27
+    mlp: int = 4304
+    heads: int = 16
+    stride: int = 4
+    features: int = 64
+
+
+def _openpi_cameras() -> tuple[CameraConfig, ...]:
+    names = ("base_0_rgb", "left_wrist_0_rgb", "right_wrist_0_rgb")
+    return tuple(CameraConfig(name, 224) for name in names)
+
+
+@dataclass(frozen=True)
+class FlowVLAConfig:
+    """A prefix trunk (images, text) and an action expert of equal depth with joint attention.
+
+    Args:
+        width, mlp: the prefix trunk; expert_width, expert_mlp: the action expert.
+        depth, heads, kv_heads, head_dim: shared by both, since they attend jointly.
+        time: "concat" mixes the time into the action tokens (pi0); "adarms" modulates every norm
+            of the expert (pi0.5).
+        state_token: a token for the proprioceptive state before the actions (pi0); pi0.5 writes
+            the state into the text instead.
+        prefix_state: also a state token in the prefix, so grounding may refer to the gripper.
+        readout: a learned last prefix token that gathers what the instruction asks for.
+        ground: outputs of the grounding head on the read-out (0: no head).
+        state_from_prefix: the state token also receives the final read-out and the grounding.
+            The keys and values of layer l are taken before layer l mixes tokens, so a shallow
+            prefix would otherwise show little of what it found.
+        dtype: of the computation; norms, softmax and RoPE stay in float32.
+        remat: recompute each layer in the backward pass.
+    """
+
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    cameras: tuple[CameraConfig, ...] = field(default_factory=_openpi_cameras)
+    vocab: int = 257_152
+    text_tokens: int = 48
+    width: int = 2048
+    mlp: int = 16_384
+    expert_width: int = 1024
+    expert_mlp: int = 4096
+    depth: int = 18
+    heads: int = 8
+    kv_heads: int = 1
+    head_dim: int = 256
+    action_dim: int = 32
+    horizon: int = 50
+    state_dim: int = 32
+    time: Literal["concat", "adarms"] = "concat"
+    state_token: bool = True
+    prefix_state: bool = False
+    readout: bool = False
+    ground: int = 0
+    state_from_prefix: bool = False
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    param_dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: bool = False
+
+    def __post_init__(self):
+        if self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads {self.kv_heads} does not divide heads {self.heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim {self.head_dim} must be even for rotary positions")
+        if self.expert_width % 2:
+            raise ValueError(f"expert_width {self.expert_width} must be even (time embedding)")
+        if self.ground and not self.readout:
+            raise ValueError(f"ground={self.ground} reads the read-out token; set readout=True")
+        if self.state_from_prefix and not (self.readout and self.state_token):
+            raise ValueError("state_from_prefix needs readout=True and state_token=True")
+        if len({c.name for c in self.cameras}) != len(self.cameras):
+            raise ValueError(f"camera names must differ: {[c.name for c in self.cameras]}")
+
+
+def tiny() -> FlowVLAConfig:
+    """About one million parameters, for two CPU cores: one scene and one wrist camera."""
+    return FlowVLAConfig(
+        vision=VisionConfig(kind="keypoint"),
+        cameras=(CameraConfig("scene", 64, 8, 4), CameraConfig("wrist", 32, 4, 2)),
+        vocab=1024,
+        text_tokens=8,
+        width=128,
+        mlp=256,
+        expert_width=128,
+        expert_mlp=256,
+        depth=3,
+        heads=4,
+        kv_heads=1,
+        head_dim=32,
+        action_dim=7,
+        horizon=5,
+        state_dim=8,
+        prefix_state=True,
+        readout=True,
+        ground=6,
+        state_from_prefix=True,
+    )
+
+
+def debug() -> FlowVLAConfig:
+    """Everything that `tiny` has, as small as it goes."""
+    return FlowVLAConfig(
+        vision=VisionConfig(kind="keypoint", stride=4, features=8),
+        cameras=(CameraConfig("scene", 16, 2, 1), CameraConfig("wrist", 8, 1, 0)),
+        vocab=1024,
+        text_tokens=8,
+        width=16,
+        mlp=24,
+        expert_width=16,
+        expert_mlp=24,
+        depth=2,
+        heads=2,
+        kv_heads=1,
+        head_dim=8,
+        action_dim=7,
+        horizon=4,
+        state_dim=8,
+        prefix_state=True,
+        readout=True,
+        ground=3,
+        state_from_prefix=True,
+    )
+
+
+def pi0() -> FlowVLAConfig:
+    """pi0 (Black et al. 2024) with openpi's sizes."""
+    return FlowVLAConfig()
+
+
+def pi05() -> FlowVLAConfig:
+    """pi0.5 (Physical Intelligence 2025): adaRMS time conditioning, the state in the text."""
+    return FlowVLAConfig(time="adarms", state_token=False, text_tokens=200)
+
+
+presets = {"tiny": tiny, "debug": debug, "pi0": pi0, "pi05": pi05}

@@ -1,0 +1,102 @@
+"""Gemma-shaped decoder layers, stacked on axis 0: parameters and the pure steps of one layer.
+
+Shape letters: L layers, B batch, S tokens, D width, N heads, K key-value heads, H head width,
+F hidden width, C conditioning width.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, PyTree
+
+from loomax.models.layers import gelu, rms_normalise
+from loomax.models.rope import rotate
+
+
+@dataclass(frozen=True)
+class StackShape:
+    """Sizes of a stack; `cond` is the width of the adaRMS condition (0: plain RMSNorm)."""
+
+    depth: int
+    width: int
+    mlp: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    cond: int = 0
+
+
+class Norm(nnx.Module):
+    """RMSNorm with scale stored as an offset from 1, or adaRMS (`kernel`, `bias`) if `cond`.
+
+    The adaRMS map starts at zero: scale 1, shift 0 and gate 0, so each block starts as identity.
+    """
+
+    def __init__(self, lead: tuple[int, ...], width: int, cond: int, dtype: jnp.dtype):
+        if cond:
+            self.kernel = nnx.Param(jnp.zeros((*lead, cond, 3 * width), dtype))
+            self.bias = nnx.Param(jnp.zeros((*lead, 3 * width), dtype))
+        else:
+            self.scale = nnx.Param(jnp.zeros((*lead, width), dtype))
+
+
+class Stack(nnx.Module):
+    """All layers of the trunk or of the action expert."""
+
+    def __init__(self, shape: StackShape, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+        s, lead = shape, (shape.depth,)
+
+        def matrix(*dims: int, fan_in: int):
+            draw = jax.random.normal(rngs.params(), lead + dims, dtype)
+            return nnx.Param(draw * fan_in**-0.5)
+
+        self.q = matrix(s.heads, s.width, s.head_dim, fan_in=s.width)
+        self.kv = matrix(2, s.kv_heads, s.width, s.head_dim, fan_in=s.width)
+        self.out = matrix(s.heads, s.head_dim, s.width, fan_in=s.heads * s.head_dim)
+        self.gating = matrix(2, s.width, s.mlp, fan_in=s.width)
+        self.linear = matrix(s.mlp, s.width, fan_in=s.mlp)
+        self.pre_attention_norm = Norm(lead, s.width, s.cond, dtype)
+        self.pre_ffw_norm = Norm(lead, s.width, s.cond, dtype)
+
+
+def layers_of(stack: Stack) -> PyTree:
+    """The stacked parameters as a plain dict, ready for `lax.scan`."""
+    return nnx.to_pure_dict(nnx.state(stack))
+
+
+def normalise(
+    p: PyTree, x: Float[Array, "B S D"], cond: Float[Array, "B C"] | None
+) -> tuple[Float[Array, "B S D"], Float[Array, "B 1 D"] | float]:
+    """The normalised tokens and the gate of the residual branch (1 without a condition)."""
+    wide = rms_normalise(x)
+    if "scale" in p:
+        return (wide * (1 + p["scale"].astype(jnp.float32))).astype(x.dtype), 1.0
+    modulation = cond @ p["kernel"].astype(cond.dtype) + p["bias"].astype(cond.dtype)
+    scale, shift, gate = jnp.split(modulation[:, None].astype(jnp.float32), 3, axis=-1)
+    return (wide * (1 + scale) + shift).astype(x.dtype), gate.astype(x.dtype)
+
+
+def queries_keys_values(
+    p: PyTree, x: Float[Array, "B S D"], positions: Int[Array, "B S"], cond: Array | None
+) -> tuple[Array, Array, Array, Array | float]:
+    """Rotated queries [B,S,N,H] and keys [B,S,K,H], values, and the attention branch's gate."""
+    y, gate = normalise(p["pre_attention_norm"], x, cond)
+    q = jnp.einsum("bsd,ndh->bsnh", y, p["q"].astype(y.dtype))
+    k, v = jnp.einsum("bsd,ckdh->cbskh", y, p["kv"].astype(y.dtype))
+    return rotate(q, positions), rotate(k, positions), v, gate
+
+
+def finish_layer(
+    p: PyTree,
+    x: Float[Array, "B S D"],
+    mixed: Float[Array, "B S N H"],
+    gate: Array | float,
+    cond: Array | None,
+) -> Float[Array, "B S D"]:
+    """Adds the attention output and the GeGLU branch to the residual stream."""
+    x = x + jnp.einsum("bsnh,nhd->bsd", mixed, p["out"].astype(x.dtype)) * gate
+    y, gate = normalise(p["pre_ffw_norm"], x, cond)
+    opened, passed = (y @ p["gating"][i].astype(y.dtype) for i in (0, 1))
+    return x + (gelu(opened) * passed) @ p["linear"].astype(y.dtype) * gate

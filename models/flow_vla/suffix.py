@@ -1,0 +1,142 @@
+"""The suffix: state and noisy actions through the action expert against a stored prefix.
+
+Time runs from 1 (noise) to 0 (action); the velocity is noise minus action.
+Shape letters: B batch, R repeats of it, H horizon, A action size, W expert width, P state size,
+S suffix tokens.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from loomax.models.attention import attend, block_mask, positions_of
+from loomax.models.flow_vla.model import FlowVLA
+from loomax.models.flow_vla.prefix import Prefix, embed_prefix, encode_prefix, ground, repeat_prefix
+from loomax.models.flow_vla.stack import (
+    finish_layer,
+    layers_of,
+    normalise,
+    queries_keys_values,
+)
+from loomax.models.layers import sine_cosine
+
+
+def embed_suffix(
+    model: FlowVLA,
+    prefix: Prefix,
+    state: Float[Array, "B P"],
+    x: Float[Array, "B H A"],
+    t: Float[Array, " B"],
+) -> tuple[Float[Array, "B S W"], Int[Array, " S"], Float[Array, "B W"] | None]:
+    """Suffix tokens, their block numbers, and the adaRMS condition if the model uses one."""
+    c = model.config
+    dtype, horizon = jnp.dtype(c.dtype), x.shape[1]
+    moment = sine_cosine(t, c.expert_width).astype(dtype)
+    actions, cond = model.action_in_proj(x.astype(dtype)), None
+    if c.time == "adarms":
+        cond = jax.nn.swish(model.time_mlp_out(jax.nn.swish(model.time_mlp_in(moment))))
+    else:
+        spread = jnp.broadcast_to(moment[:, None], actions.shape)
+        both = jnp.concatenate([actions, spread], axis=-1)
+        actions = model.time_mlp_out(jax.nn.swish(model.time_mlp_in(both)))
+    # The prefix is block 0, the state block 1, the actions block 2.
+    if not c.state_token:
+        return actions, jnp.full((horizon,), 2), cond
+    token = state_token(model, prefix, state.astype(dtype))
+    blocks = jnp.array([1] + [2] * horizon)
+    return jnp.concatenate([token[:, None], actions], axis=1), blocks, cond
+
+
+def state_token(model: FlowVLA, prefix: Prefix, state: Array) -> Float[Array, "B W"]:
+    """The state's token, with what the prefix found if the config says so."""
+    token = model.state_proj(state)
+    if not model.config.state_from_prefix:
+        return token
+    found = [prefix.out[:, -1]]
+    if model.config.ground:
+        found.append(ground(model, prefix))
+    return token + model.prefix_to_state(jnp.concatenate(found, axis=-1).astype(token.dtype))
+
+
+def velocity(
+    model: FlowVLA,
+    prefix: Prefix,
+    state: Float[Array, "B P"],
+    x: Float[Array, "R*B H A"],
+    t: Float[Array, " R*B"],
+) -> tuple[Float[Array, "R*B H A"], Float[Array, "R*B H W"]]:
+    """Velocity at (x, t) in float32 and the expert's hidden states of the action tokens.
+
+    `x` may hold several copies of the batch, copy-major; the prefix is then repeated.
+
+    Raises:
+        ValueError: if x's batch is no multiple of the prefix's, or another horizon or width.
+    """
+    batch, c = prefix.mask.shape[0], model.config
+    if x.shape[0] % batch or x.shape[1:] != (c.horizon, c.action_dim):
+        raise ValueError(
+            f"actions have shape {x.shape}, expected (a multiple of {batch}, {c.horizon}, "
+            f"{c.action_dim})"
+        )
+    times = x.shape[0] // batch
+    prefix, state = repeat_prefix(prefix, times), jnp.tile(state, (times, 1))
+    h, blocks, cond = embed_suffix(model, prefix, state, x, t)
+    mask = suffix_mask(prefix.mask, blocks)
+    positions = prefix.mask.sum(-1, keepdims=True) + jnp.arange(h.shape[1])[None]
+
+    def layer(h, xs):
+        p, keys, values = xs
+        q, k, v, gate = queries_keys_values(p, h, positions, cond)
+        k, v = jnp.concatenate([keys, k], axis=1), jnp.concatenate([values, v], axis=1)
+        return finish_layer(p, h, attend(q, k, v, mask), gate, cond), None
+
+    body = jax.checkpoint(layer) if c.remat else layer
+    h, _ = jax.lax.scan(body, h, (layers_of(model.expert), prefix.keys, prefix.values))
+    return read_actions(model, h, cond)
+
+
+def suffix_mask(valid: Bool[Array, "B S"], blocks: Int[Array, " Q"]) -> Bool[Array, "B Q S+Q"]:
+    """Every suffix token sees the valid prefix and the suffix blocks up to its own."""
+    batch, prefix = valid.shape
+    own = jnp.broadcast_to(blocks[None, :] <= blocks[:, None], (batch, len(blocks), len(blocks)))
+    seen = jnp.broadcast_to(valid[:, None], (batch, len(blocks), prefix))
+    return jnp.concatenate([seen, own], axis=-1)
+
+
+def read_actions(model: FlowVLA, h: Array, cond: Array | None) -> tuple[Array, Array]:
+    """Velocity and final hidden states of the action tokens."""
+    h, _ = normalise(layers_of(model.expert_norm), h[:, -model.config.horizon :], cond)
+    return model.action_out_proj(h).astype(jnp.float32), h
+
+
+def full_forward(
+    model: FlowVLA, obs: dict[str, Any], x: Float[Array, "B H A"], t: Float[Array, " B"]
+) -> tuple[Float[Array, "B H A"], Float[Array, "B H W"]]:
+    """The same as `velocity`, all tokens together in one pass without a cache.
+
+    The reference of the prefix cache, and what the pi0 paper draws.
+    """
+    c = model.config
+    before, valid = embed_prefix(model, obs)
+    # The state token may read the trunk's final output, which needs the trunk's pass first.
+    found = encode_prefix(model, obs) if c.state_from_prefix else None
+    after, blocks, cond = embed_suffix(model, found, obs.get("state"), x, t)
+    cut = before.shape[1]
+    blocks = jnp.concatenate([jnp.zeros(cut, blocks.dtype), blocks])
+    valid = jnp.concatenate([valid, jnp.ones(after.shape[:2], bool)], axis=1)
+    mask, positions = block_mask(valid, blocks), positions_of(valid)
+
+    def layer(carry, xs):
+        (before, after), (trunk, expert) = carry, xs
+        q0, k0, v0, gate0 = queries_keys_values(trunk, before, positions[:, :cut], None)
+        q1, k1, v1, gate1 = queries_keys_values(expert, after, positions[:, cut:], cond)
+        joint = [jnp.concatenate(pair, axis=1) for pair in ((q0, q1), (k0, k1), (v0, v1))]
+        mixed = attend(*joint, mask)
+        before = finish_layer(trunk, before, mixed[:, :cut], gate0, None)
+        return (before, finish_layer(expert, after, mixed[:, cut:], gate1, cond)), None
+
+    layers = (layers_of(model.trunk), layers_of(model.expert))
+    (_, after), _ = jax.lax.scan(layer, (before, after), layers)
+    return read_actions(model, after, cond)

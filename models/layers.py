@@ -1,0 +1,93 @@
+"""Small layers: dense maps, norms, multi-layer perceptrons and the sine-cosine embedding.
+
+Modules only own parameters; what they compute is pure. Shape letters: I inputs, O outputs,
+D width, C conditioning width.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+Initializer = Callable[..., Array]
+
+lecun_normal = jax.nn.initializers.lecun_normal()
+
+
+class Dense(nnx.Module):
+    """A linear map of the last axis, `kernel` [I, O] and `bias` [O]."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        rngs: nnx.Rngs,
+        kernel_init: Initializer = lecun_normal,
+        dtype: jnp.dtype = jnp.float32,
+    ):
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (inputs, outputs), dtype))
+        self.bias = nnx.Param(jnp.zeros((outputs,), dtype))
+
+    def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
+        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+
+
+class MLP(nnx.Module):
+    """Dense layers of the given sizes with an activation between them, none at the end."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        rngs: nnx.Rngs,
+        activation: Callable[[Array], Array] = jax.nn.relu,
+        last_init: Initializer = lecun_normal,
+    ):
+        self.activation = activation
+        inits = [lecun_normal] * (len(sizes) - 2) + [last_init]
+        self.layers = nnx.List(
+            Dense(i, o, rngs=rngs, kernel_init=init)
+            for i, o, init in zip(sizes[:-1], sizes[1:], inits, strict=True)
+        )
+
+    def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+def gelu(x: Array) -> Array:
+    """The tanh form of GELU, as in Gemma and SigLIP."""
+    return jax.nn.gelu(x, approximate=True)
+
+
+def rms_normalise(x: Float[Array, "*B D"], epsilon: float = 1e-6) -> Float[Array, "*B D"]:
+    """x / rms(x), computed in float32 whatever the dtype of `x`."""
+    wide = x.astype(jnp.float32)
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
+    return wide * scale
+
+
+def layer_norm(
+    x: Float[Array, "*B D"], scale: Float[Array, " D"], bias: Float[Array, " D"]
+) -> Float[Array, "*B D"]:
+    """Layer normalisation with epsilon 1e-6, computed in float32."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean(axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    out = centred * jax.lax.rsqrt(variance + 1e-6) * scale + bias
+    return out.astype(x.dtype)
+
+
+def sine_cosine(
+    t: Float[Array, " B"], width: int, shortest: float = 4e-3, longest: float = 4.0
+) -> Float[Array, "B D"]:
+    """Sines then cosines of `t` at `width / 2` periods, geometric from `shortest` to `longest`."""
+    if width % 2:
+        raise ValueError(f"a sine-cosine embedding needs an even width, not {width}")
+    periods = shortest * (longest / shortest) ** jnp.linspace(0.0, 1.0, width // 2)
+    angle = 2 * jnp.pi * t.astype(jnp.float32)[:, None] / periods
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)

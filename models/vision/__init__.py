@@ -1,0 +1,1 @@
+"""Vision stems: images to tokens."""

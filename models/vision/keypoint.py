@@ -1,0 +1,122 @@
+"""A vision stem for small CPUs: matrix products and spatial-softmax key points.
+
+An image is cut into overlapping windows, each described by a two-layer perceptron. Every key
+point is a softmax over the cells of that grid: its expected position and pooled features become
+one token. Position and features together give sub-cell precision, since a linear offset of the
+features is a linear function of the pooled features. Some key points can take their query from
+the instruction, which finds the named object in one step.
+
+(Spatial softmax: Levine et al. 2016, End-to-End Training of Deep Visuomotor Policies.)
+
+Shape letters: B batch, S image side, G cells a side, F features, P key points, W token width.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from loomax.models.layers import Dense, gelu
+
+
+@dataclass(frozen=True)
+class KeypointShape:
+    """Sizes of one stem; `size` is the image side, windows are two strides wide."""
+
+    size: int
+    stride: int
+    features: int
+    learned: int
+    asked: int
+    width: int
+    text: int
+
+    def __post_init__(self):
+        if self.size % self.stride:
+            raise ValueError(
+                f"image side {self.size} is no multiple of the stride {self.stride}; change one"
+            )
+
+    @property
+    def cells(self) -> int:
+        return self.size // self.stride
+
+    @property
+    def tokens(self) -> int:
+        return self.learned + self.asked
+
+
+def cell_centres(cells: int) -> Float[np.ndarray, "C 2"]:
+    """(x, y) of every cell in [-1, 1], row by row."""
+    line = (np.arange(cells) + 0.5) / cells * 2 - 1
+    y, x = np.meshgrid(line, line, indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], axis=-1).astype(np.float32)
+
+
+def windows(image: Float[Array, "B S S 3"], stride: int) -> Float[Array, "B G G E"]:
+    """Windows of 2 x stride around every stride-sized cell, flattened, edges repeated.
+
+    Half a cell is shared with each neighbour, so an object on a border is seen whole.
+    """
+    batch, size = image.shape[:2]
+    half = stride // 2
+    padded = jnp.pad(image, ((0, 0), (half, stride - half), (half, stride - half), (0, 0)), "edge")
+    cells = size // stride
+    blocks = padded.reshape(batch, cells + 1, stride, cells + 1, stride * 3)
+    rows = jnp.concatenate([blocks[:, :-1], blocks[:, 1:]], axis=2)
+    both = jnp.concatenate([rows[:, :, :, :-1], rows[:, :, :, 1:]], axis=-1)
+    return both.transpose(0, 1, 3, 2, 4).reshape(batch, cells, cells, -1)
+
+
+class KeypointStem(nnx.Module):
+    """Parameters of one camera's stem."""
+
+    def __init__(self, shape: KeypointShape, *, rngs: nnx.Rngs):
+        f, cells = shape.features, shape.cells**2
+        small = jax.nn.initializers.normal(0.02)
+        self.shape = shape
+        self.window = Dense(12 * shape.stride**2, f, rngs=rngs)
+        self.place = nnx.Param(small(rngs.params(), (cells, f)))
+        self.mix = Dense(f, f, rngs=rngs)
+        self.queries = nnx.Param(lecun(rngs, (f, shape.learned)))
+        self.bias = nnx.Param(small(rngs.params(), (cells, shape.tokens)))
+        self.out = Dense(f + 2, shape.width, rngs=rngs)
+        self.names = nnx.Param(small(rngs.params(), (shape.tokens, shape.width)))
+        if shape.asked:
+            self.ask = Dense(shape.text, shape.asked * f, rngs=rngs)
+
+    def __call__(
+        self, image: UInt8[Array, "B S S 3"], text: Float[Array, "B E"]
+    ) -> Float[Array, "B P W"]:
+        """Tokens of an image; `text` is a fixed-size summary of the instruction."""
+        cells = describe(self, image)
+        logits = keypoint_logits(self, cells, text)
+        weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(cells.dtype)
+        grid = jnp.asarray(cell_centres(self.shape.cells), cells.dtype)
+        pooled = jnp.einsum("bpg,bgf->bpf", weights, cells)
+        found = jnp.concatenate([weights @ grid, pooled], axis=-1)
+        return self.out(found) + self.names[...].astype(cells.dtype)
+
+
+def lecun(rngs: nnx.Rngs, shape: tuple[int, int]) -> Array:
+    return jax.nn.initializers.lecun_normal()(rngs.params(), shape)
+
+
+def describe(stem: KeypointStem, image: Array) -> Float[Array, "B C F"]:
+    """Features of every cell."""
+    x = windows(image, stem.shape.stride)
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    x = gelu(stem.window(x) + stem.place[...].astype(x.dtype))
+    return gelu(stem.mix(x))
+
+
+def keypoint_logits(stem: KeypointStem, cells: Array, text: Array) -> Float[Array, "B P C"]:
+    """Learned key points first, then those whose query the instruction gives."""
+    logits = jnp.einsum("bgf,fp->bpg", cells, stem.queries[...].astype(cells.dtype))
+    if stem.shape.asked:
+        asked = stem.ask(text).reshape(text.shape[0], stem.shape.asked, -1)
+        logits = jnp.concatenate([logits, jnp.einsum("bpf,bgf->bpg", asked, cells)], axis=1)
+    return logits + stem.bias[...].astype(cells.dtype).T
