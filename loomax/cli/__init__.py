@@ -1,1 +1,1 @@
-"""The command line: one file per verb, nothing but arguments to calls."""
+"""The command line: one file per verb, each nothing but arguments and a call."""

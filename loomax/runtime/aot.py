@@ -49,9 +49,7 @@ def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
     if generation not in HBM_BYTES or not shape:
         near = difflib.get_close_matches(generation, HBM_BYTES, n=1)
         hint = f"did you mean {near[0]}:{shape or '4x4'}?" if near else "for example v5e:4x4"
-        raise ValueError(
-            f"unknown topology {name!r}: {hint} (generations: {', '.join(HBM_BYTES)})"
-        )
+        raise ValueError(f"unknown topology {name!r}: {hint} (generations: {', '.join(HBM_BYTES)})")
     for variable, value in _NO_CLOUD.items():
         os.environ.setdefault(variable, value)
     try:

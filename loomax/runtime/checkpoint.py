@@ -50,6 +50,25 @@ class Checkpointer:
         names = (_NAME.fullmatch(path.name) for path in self.directory.iterdir())
         return sorted(int(name[1]) for name in names if name)
 
+    def latest_step(self) -> int | None:
+        """The newest step that is intact, or None when nothing was saved.
+
+        Raises:
+            ValueError: checkpoints exist but all of them are damaged.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            fault = _fault(self._path(step))
+            if fault is None:
+                return step
+            logger.warning("%s is damaged and was refused: %s", self._path(step), fault)
+        if steps:
+            raise ValueError(
+                f"all {len(steps)} checkpoints in {self.directory} are damaged: "
+                "remove the folder to start again"
+            )
+        return None
+
     def save(self, step: int, state: Any, meta: dict) -> None:
         """Writes `state` and `meta`; after a crash at any moment the older ones still stand.
 
@@ -95,19 +114,11 @@ class Checkpointer:
             ValueError: the checkpoint holds another structure, shape or dtype than asked for,
                 or checkpoints exist but all of them are damaged.
         """
-        steps = self.steps()
-        for step in reversed(steps):
-            path = self._path(step)
-            fault = _fault(path)
-            if fault is None:
-                return step, _load(path, abstract_state), json.loads(_text(path / "meta.json"))
-            logger.warning("checkpoint %s is damaged and was refused: %s", path, fault)
-        if steps:
-            raise ValueError(
-                f"all {len(steps)} checkpoints in {self.directory} are damaged: "
-                "remove the folder to start again"
-            )
-        return None
+        step = self.latest_step()
+        if step is None:
+            return None
+        path = self._path(step)
+        return step, _load(path, abstract_state), json.loads(_text(path / "meta.json"))
 
     def _path(self, step: int) -> Path:
         return self.directory / f"step_{step:08d}"

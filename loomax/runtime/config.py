@@ -29,14 +29,34 @@ def parse(
     if name not in named:
         fail(prog, unknown("config", name, named))
     default = named[name]
-    flags = {f"--{path}" for path in field_paths(default)}
-    for word in rest:
-        flag = word.partition("=")[0].replace("_", "-")
-        positive = flag.replace("--no-", "--", 1).replace(".no-", ".", 1)
-        if word.startswith("--") and flag not in flags | {"--help"} and positive not in flags:
-            fail(prog, unknown("field", flag, sorted(flags)))
+    _check_flags(prog, rest, field_paths(default))
     text = f"{description}\n\n--config NAME picks one of: {', '.join(named)} (here: {name})."
-    return _quietly(prog, type(default), default, rest, text)
+    return _quietly(prog, rest, text, type(default), default)
+
+
+def parse_options(kind: type[ConfigT], argv: Sequence[str], prog: str, description: str) -> ConfigT:
+    """The options of a small verb: a flat dataclass `kind`, filled from `argv`."""
+    _check_flags(prog, argv, [_spelling(field.name) for field in dataclasses.fields(kind)])
+    return _quietly(prog, argv, description, kind)
+
+
+def merge(default: ConfigT, values: Mapping[str, Any]) -> ConfigT:
+    """`default` with the fields that `values` (as read from JSON) gives, nested ones too.
+
+    Raises:
+        ValueError: `values` holds a field that the config does not have.
+    """
+    known, changes = [field.name for field in dataclasses.fields(default)], {}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(unknown("field", name, known))
+        old = getattr(default, name)
+        if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+            value = merge(old, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        changes[name] = value
+    return dataclasses.replace(default, **changes)
 
 
 def take_option(argv: Sequence[str], option: str, prog: str) -> tuple[str | None, list[str]]:
@@ -54,11 +74,16 @@ def take_option(argv: Sequence[str], option: str, prog: str) -> tuple[str | None
     return value, rest
 
 
+def take_flag(argv: Sequence[str], flag: str) -> tuple[bool, list[str]]:
+    """Splits the word `flag` off `argv`."""
+    return flag in argv, [word for word in argv if word != flag]
+
+
 def field_paths(config: Any, prefix: str = "") -> list[str]:
     """Names of all fields of a dataclass as the command line spells them, nested ones dotted."""
     paths = []
     for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), prefix + field.name.replace("_", "-")
+        value, name = getattr(config, field.name), prefix + _spelling(field.name)
         paths.append(name)
         if dataclasses.is_dataclass(value):
             paths += field_paths(value, name + ".")
@@ -79,14 +104,25 @@ def fail(prog: str, message: str) -> NoReturn:
     raise SystemExit(USAGE_ERROR)
 
 
-def _quietly(
-    prog: str, kind: type[ConfigT], default: ConfigT, argv: list[str], text: str
-) -> ConfigT:
+def _spelling(field: str) -> str:
+    return field.replace("_", "-")
+
+
+def _check_flags(prog: str, argv: Sequence[str], paths: Sequence[str]) -> None:
+    flags = [f"--{path}" for path in paths]
+    for word in argv:
+        flag = _spelling(word.partition("=")[0])
+        positive = flag.replace("--no-", "--", 1).replace(".no-", ".", 1)
+        if word.startswith("--") and not {flag, positive} & {*flags, "--help"}:
+            fail(prog, unknown("field", flag, flags))
+
+
+def _quietly(prog: str, argv: Sequence[str], text: str, kind: type[ConfigT], *default: ConfigT):
     """tyro, with its boxed error message pressed into one line."""
-    captured = io.StringIO()
+    captured, given = io.StringIO(), {"default": default[0]} if default else {}
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(kind, prog=prog, description=text, args=argv, default=default)
+            return tyro.cli(kind, prog=prog, description=text, args=argv, **given)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -1,0 +1,47 @@
+# Two commands are all there is to know, on a fresh machine and in either order:
+#   make train    set up what is missing, then run the main job
+#   make test     set up what is missing, then run the tests
+# Also: make lint, make clean.  ARGS="..." adds options to the command that is run.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Inside .venv, so that removing it by hand is enough to start again.
+DONE := .venv/done
+
+.PHONY: train test lint clean
+.DELETE_ON_ERROR:
+
+train: $(DONE)/setup
+	$(BIN)/loomax train --config quickstart $(ARGS)
+
+test: $(DONE)/setup
+	$(BIN)/pytest $(ARGS)
+
+lint: $(DONE)/setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyrefly check
+
+clean:
+	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis
+
+$(DONE)/setup: $(DONE)/install $(wildcard jaxlib_ext/csrc/* jaxlib_ext/build.py)
+	$(BIN)/python -m loomax.jaxlib_ext.build
+	@touch $@
+
+$(DONE)/install: $(DONE)/venv pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[dev]"
+	@touch $@
+
+# Debian keeps ensurepip in a package of its own; without it uv makes the environment.
+$(DONE)/venv:
+	@if $(PYTHON) -c "import ensurepip" 2>/dev/null; then \
+	    $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv; \
+	else \
+	    echo "$(PYTHON) has no ensurepip: making .venv with uv"; \
+	    $(PYTHON) -m pip install --quiet --user --break-system-packages uv \
+	        || $(PYTHON) -m pip install --quiet --user uv && \
+	    $(PYTHON) -m uv venv --quiet --clear --python $(PYTHON) .venv && \
+	    $(PYTHON) -m uv pip install --quiet --python $(BIN)/python uv; \
+	fi
+	@mkdir -p $(DONE) && touch $@

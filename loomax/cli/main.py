@@ -1,0 +1,53 @@
+"""`loomax VERB ...`: finds the verb and turns errors of use into one line. Imports no JAX."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from loomax import __version__
+from loomax.runtime.config import USAGE_ERROR, fail, unknown
+
+VERBS = {
+    "train": "train a policy; a killed run goes on with --resume",
+    "eval": "score the policy of a run on held-out seeds",
+    "bench": "run a benchmark and print its rows",
+    "aot": "compile for a TPU slice that is not here; print memory, cost and shardings",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code: 0, or 2 for wrong use."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else USAGE_ERROR
+    if argv[0] == "--version":
+        print(f"loomax {__version__}")
+        return 0
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        fail("loomax", unknown("verb", verb, VERBS))
+    prog = f"loomax {verb}"
+    try:
+        importlib.import_module(f"loomax.cli.{verb}").run(rest, prog)
+    except ValueError as error:
+        if os.environ.get("LOOMAX_DEBUG"):
+            raise
+        fail(prog, " ".join(str(error).split()))
+    return 0
+
+
+def _help() -> str:
+    rows = [f"  {verb:<8}{text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: loomax VERB [OPTIONS]    (loomax VERB --help lists the options)",
+            "",
+            *rows,
+            "",
+            "  --version",
+            "",
+            "LOOMAX_CACHE=DIR keeps compiled programs in DIR; LOOMAX_DEBUG=1 shows tracebacks.",
+        ]
+    )
