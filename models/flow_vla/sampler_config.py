@@ -66,6 +66,6 @@ class SamplerConfig:
         """The random step of each sample, or None if not exactly one step is random."""
         if not self.single:
             return None
-        import jax
+        import jax  # noqa: PLC0415 - configs stay free of JAX
 
         return jax.random.randint(key, (batch,), self.first_step, self.last_step)
