@@ -1,21 +1,27 @@
 """Eight host devices, a compilation cache on disk, and shapes checked at run time."""
 
+import sys
+import types
+
 import jaxtyping
 import pytest
+from beartype import BeartypeConf, beartype
 
-# Annotations such as Float[Array, "batch dim"] become checks, in tests only.
-jaxtyping.install_import_hook("loomax", "beartype.beartype")
+# Annotations such as Float[Array, "batch dim"] become checks, in tests only. An int may stand
+# for a float, as type checkers have it. The hook finds its checker by import name.
+_checker = types.ModuleType("loomax_type_checker")
+_checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+sys.modules[_checker.__name__] = _checker
+jaxtyping.install_import_hook("loomax", "loomax_type_checker.check")
 
-from loomax.runtime.compile import setup_cpu  # noqa: E402  (after the hook)
+import jax  # noqa: E402  (loomax comes after the hook)
 
-DEVICES = 8
+from loomax.runtime.compile import setup_cpu  # noqa: E402
 
-setup_cpu(DEVICES)
+setup_cpu(devices=8)
 
 
 @pytest.fixture
-def key():
+def key() -> jax.Array:
     """A typed PRNG key that is the same in every test."""
-    import jax
-
     return jax.random.key(0)

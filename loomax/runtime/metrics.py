@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import SupportsFloat, TextIO
 
 import tensorboardX
 
@@ -29,7 +29,7 @@ class MetricsWriter:
     def __init__(
         self, run_dir: str | Path, resume_step: int | None = None, *, enabled: bool = True
     ):
-        self._file = self._board = None
+        self._file: TextIO | None = None
         if not enabled:
             return
         run_dir = Path(run_dir)
@@ -42,7 +42,7 @@ class MetricsWriter:
         purge = 0 if resume_step is None else resume_step + 1
         self._board = tensorboardX.SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)
 
-    def write(self, step: int, metrics: Mapping[str, float], prefix: str = "") -> None:
+    def write(self, step: int, metrics: Mapping[str, SupportsFloat], prefix: str = "") -> None:
         """Adds one line. Values that are not finite become null, which JSON can hold."""
         if self._file is None:
             return
@@ -59,9 +59,9 @@ class MetricsWriter:
         if self._file is not None:
             self._file.close()
             self._board.close()
-            self._file = self._board = None
+            self._file = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(

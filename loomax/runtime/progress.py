@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import SupportsFloat
 
 import tqdm
 
@@ -23,7 +23,7 @@ class Progress:
         if enabled and sys.stderr.isatty():
             self._bar = tqdm.tqdm(total=total, desc=description, dynamic_ncols=True)
 
-    def update(self, n: int = 1, **metrics: float) -> None:
+    def update(self, n: int = 1, **metrics: SupportsFloat) -> None:
         """Moves on by `n`; the metrics are shown beside the bar."""
         self._done += n
         text = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
@@ -43,7 +43,7 @@ class Progress:
         times = f"{_clock(elapsed)} gone, {_clock(left)} left"
         return f"{self._description}: {self._done}/{self._total}  {times}  {text}".rstrip()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(

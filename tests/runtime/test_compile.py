@@ -1,0 +1,173 @@
+"""Blocks, options per backend, and reports of the compiler."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from loomax.runtime.compile import (
+    HBM_BYTES,
+    PHYSICS_BLOCK,
+    CompileReport,
+    map_blocks,
+    physics_options,
+    report,
+    setup_cpu,
+    target_platform,
+    topology_mesh,
+)
+
+
+def one(x, y):
+    return {"largest": (x * y).max(), "sorted": jnp.sort(x)}
+
+
+@pytest.mark.parametrize("length", [1, 4, 8])
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_blocks_equal_vmap(key, length, platform):
+    x, y = jax.random.normal(key, (2, length, 3))
+    blocks = jax.jit(map_blocks(one, 4, platform=platform))(x, y)
+    whole = jax.vmap(one)(x, y)
+    jax.tree.map(np.testing.assert_array_equal, blocks, whole)
+
+
+@pytest.mark.parametrize(("platform", "loops"), [("cpu", 1), ("tpu", 0), ("gpu", 0)])
+def test_only_cpu_walks_through_blocks(platform, loops):
+    x = jnp.ones((8, 3))
+    program = str(jax.make_jaxpr(map_blocks(one, 4, platform=platform))(x, x))
+    assert program.count("scan[") == loops
+
+
+def test_blocks_must_divide():
+    x = jnp.ones((10, 3))
+    with pytest.raises(ValueError, match="a batch of 10 does not divide into blocks of 4"):
+        map_blocks(one, 4)(x, x)
+    with pytest.raises(ValueError, match="leading axes .* differ"):
+        map_blocks(one, 5)(x, x[:5])
+    with pytest.raises(ValueError, match="block is 0"):
+        map_blocks(one, 0)
+
+
+def test_physics_options_are_accepted_by_this_backend():
+    assert physics_options("tpu") == {} == physics_options("gpu")
+    options = physics_options()
+    assert options == {"xla_cpu_use_fusion_emitters": False}
+    assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
+    assert PHYSICS_BLOCK <= 64  # where batched LAPACK begins to split, and may deadlock
+
+
+def test_platform_is_that_of_the_abstract_mesh():
+    assert target_platform() == "cpu"
+    device = jax.sharding.AbstractDevice("TPU v5 lite", 1, platform="tpu")
+    mesh = jax.sharding.AbstractMesh((1,), ("a",), abstract_device=device)
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert target_platform() == "tpu" and physics_options() == {}
+
+
+def test_report_counts_what_the_program_holds():
+    n = 64
+
+    def step(state, w):
+        return state @ w @ w
+
+    x = jnp.ones((n, n))
+    compiled = jax.jit(step, donate_argnums=0).lower(x, x).compile()
+    found = report(compiled)
+    matrix = n * n * 4
+    assert found.argument_bytes == 2 * matrix
+    assert found.output_bytes == found.alias_bytes == matrix
+    assert found.temp_bytes >= matrix
+    assert found.peak_bytes == 2 * matrix + found.temp_bytes
+    assert found.flops == pytest.approx(2 * 2 * n**3, rel=0.05)
+    assert found.fits(found.peak_bytes) and not found.fits(found.peak_bytes - 1)
+
+
+class Prefetching:
+    """A compiled program with two asynchronous prefetches, as the TPU compiler words them."""
+
+    def memory_analysis(self):
+        class Sizes:
+            argument_size_in_bytes = 100
+            output_size_in_bytes = 50
+            alias_size_in_bytes = 20
+            temp_size_in_bytes = 7
+
+        return Sizes()
+
+    def cost_analysis(self):
+        return {"flops": 5.0, "bytes accessed": 6.0, "optimal_seconds": -1.75}
+
+    def as_text(self):
+        return 'a = custom-call(), custom_call_target="ConcatBitcast"\n' * 2
+
+
+def test_prefetch_sentinels_are_taken_out_of_the_time():
+    found = report(Prefetching())
+    assert found == CompileReport(100, 50, 20, 7, 137, 5.0, 6.0, 0.25, 2)
+    text = "\n".join(found.lines(hbm_bytes=136))
+    assert "DOES NOT FIT" in text and "counted once" in text
+
+
+def test_memory_per_generation():
+    assert {name: size // 2**30 for name, size in HBM_BYTES.items()} == {
+        "v4": 32,
+        "v5e": 16,
+        "v5p": 95,
+        "v6e": 32,
+    }
+
+
+@pytest.mark.parametrize("name", ["v5x:4x4", "v5e", ""])
+def test_unknown_topologies_are_refused(name):
+    with pytest.raises(ValueError, match="unknown topology"):
+        topology_mesh(name)
+
+
+def test_topology_without_libtpu_names_the_extra(monkeypatch):
+    def absent(*_, **__):
+        raise RuntimeError("JAX TPU support not installed; cannot generate TPU topology.")
+
+    monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", absent)
+    with pytest.raises(ValueError, match=r"pip install 'loomax\[tpu-aot\]'"):
+        topology_mesh("v5e:4x4")
+
+
+@pytest.mark.tpu
+def test_the_tpu_compiler_reports_per_device():
+    pytest.importorskip("libtpu")
+    mesh = topology_mesh("v5e:2x2")
+    where = jax.NamedSharding(mesh, jax.P("fsdp"))
+    x = jax.ShapeDtypeStruct((1024, 1024), jnp.bfloat16, sharding=where)
+    found = report(jax.jit(lambda x: x * 2).lower(x).compile())
+    assert found.argument_bytes == 1024 * 1024 * 2 // 4
+    with pytest.raises(ValueError, match="topology 'v5e:3x3' does not exist"):
+        topology_mesh("v5e:3x3")
+
+
+def test_setup_refuses_what_comes_too_late(tmp_path):
+    assert jax.device_count() == 8
+    with pytest.raises(ValueError, match="3 host devices .* already runs with 8"):
+        setup_cpu(3)
+    with pytest.raises(ValueError, match="devices is 0"):
+        setup_cpu(0)
+
+
+@pytest.mark.multiprocess
+def test_setup_makes_devices_and_a_cache(tmp_path):
+    code = (
+        "from loomax.runtime.compile import setup_cpu; setup_cpu(3); import jax;"
+        "print(jax.device_count(), jax.config.jax_compilation_cache_dir)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"LOOMAX_CACHE": str(tmp_path / "xla"), "PATH": "", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.split() == ["3", str(tmp_path / "xla")]
+    assert (tmp_path / "xla").is_dir()

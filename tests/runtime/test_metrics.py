@@ -1,0 +1,64 @@
+"""Metrics: what is written, and what stays after a resume."""
+
+import json
+
+from tensorboardX.proto.event_pb2 import Event
+
+from loomax.runtime.metrics import MetricsWriter, read
+
+
+def scalars(run_dir) -> list[tuple[int, str, float]]:
+    """All TensorBoard scalars of a run, read from the record format itself."""
+    found = []
+    for path in sorted((run_dir / "tensorboard").iterdir()):
+        data = path.read_bytes()
+        while data:
+            # A record: length u64, checksum u32, payload, checksum u32.
+            size = int.from_bytes(data[:8], "little")
+            event = Event.FromString(data[12 : 12 + size])
+            data = data[16 + size :]
+            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+    return found
+
+
+def test_writes_json_lines_and_tensorboard(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(1, {"loss": 0.5}, prefix="train/")
+        writer.write(2, {"loss": float("nan"), "reward": 3})
+    rows = read(tmp_path)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert rows[0]["train/loss"] == 0.5 and rows[0]["time"] > 0
+    assert rows[1]["loss"] is None and rows[1]["reward"] == 3.0
+    assert scalars(tmp_path)[:1] == [(1, "train/loss", 0.5)]
+
+
+def test_resume_drops_what_was_lost(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        for step in range(1, 6):
+            writer.write(step, {"x": step})
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 6, "x"')
+    with MetricsWriter(tmp_path, resume_step=3) as writer:
+        writer.write(4, {"x": 40})
+    assert [(row["step"], row["x"]) for row in read(tmp_path)] == [(1, 1), (2, 2), (3, 3), (4, 40)]
+
+
+def test_a_fresh_run_starts_a_new_file(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(1, {"x": 1})
+    with MetricsWriter(tmp_path):
+        assert read(tmp_path) == []
+
+
+def test_lines_can_be_read_while_the_run_goes_on(tmp_path):
+    writer = MetricsWriter(tmp_path)
+    writer.write(1, {"x": 1})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["x"] == 1.0
+    writer.close()
+    writer.close()
+
+
+def test_disabled_writes_nothing(tmp_path):
+    with MetricsWriter(tmp_path / "run", enabled=False) as writer:
+        writer.write(1, {"x": 1})
+    assert not (tmp_path / "run").exists()
