@@ -13,7 +13,7 @@ usage: loomax aot train --topology v5e:4x4 --config NAME [--field value ...]"""
 
 
 def run(argv: Sequence[str], prog: str) -> None:
-    from loomax.agents.rl.config import CONFIGS
+    from loomax.agents.rl.presets import CONFIGS
 
     program, rest = (argv[0], argv[1:]) if argv and argv[0][0] != "-" else (None, argv)
     topology, rest = take_option(rest, "--topology", prog)

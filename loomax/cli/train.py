@@ -16,7 +16,7 @@ DESCRIPTION = """Trains a policy and writes everything to runs/RUN.
 
 
 def run(argv: Sequence[str], prog: str) -> None:
-    from loomax.agents.rl.config import CONFIGS
+    from loomax.agents.rl.presets import CONFIGS
 
     name, argv = take_option(argv, "--name", prog)
     runs, argv = take_option(argv, "--runs", prog)

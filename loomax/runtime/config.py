@@ -130,11 +130,17 @@ def _quietly(prog: str, argv: Sequence[str], text: str, kind: type[ConfigT], *de
 
 
 def _first_part(box: str) -> str:
-    """The message of a tyro error box: what stands between its top and its first rule."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines()[1:]]
-    message = []
-    for line in lines:
-        if line and not line.strip("─╰╯"):
-            break
-        message.append(line)
-    return " ".join(message) or box.strip()
+    """The message of a tyro error box: what stands below its title and above its next rule.
+
+    On a UTF-8 terminal the title is part of the frame; elsewhere it has a rule of dashes below.
+    """
+    parts: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip("│ ")
+        if text and not text.strip("─-"):
+            parts.append([])
+        elif text and text[0] not in "╭╰":
+            parts[-1].append(text)
+    said = [part for part in parts if part]
+    framed = box.lstrip().startswith("╭")
+    return " ".join(said[0 if framed or len(said) == 1 else 1])
