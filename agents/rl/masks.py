@@ -137,12 +137,13 @@ def group_filter(
         ValueError: if the environments do not divide into groups.
     """
     check_groups(returns.shape[0], group_size)
-    mean = returns.reshape(-1, group_size).mean(axis=1)
-    keep = jnp.ones(mean.shape, bool)
+    # Sums, not means: 9 successes of 10 must not exceed 0.9 by the rounding of a division.
+    total = returns.reshape(-1, group_size).sum(axis=1)
+    keep = jnp.ones(total.shape, bool)
     if low is not None:
-        keep &= mean >= low
+        keep &= total >= low * group_size
     if high is not None:
-        keep &= mean <= high
+        keep &= total <= high * group_size
     return jnp.repeat(keep, group_size, total_repeat_length=returns.shape[0])
 
 

@@ -148,9 +148,11 @@ def credit(
         live = chunk_valid(valid)
         ends = ((flag & valid).any(axis=1) for flag in (terminated, truncated))
         reward = chunk_sum(rewards, valid)
+        same_shapes(chunk_rewards=reward, values=values, next_values=next_values)
         advantages, targets = gae(reward, values, next_values, *ends, valid=live, **options)
     else:
         live = valid
+        same_shapes(rewards=rewards, values=values, next_values=next_values)
         inputs = (rewards, values, next_values, terminated, truncated)
         advantages, targets = gae_actions(*inputs, valid=live, **options)
     if config.normalise:

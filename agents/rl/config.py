@@ -1,0 +1,226 @@
+"""Configuration of training: what is fitted, how it acts, how it learns. Imports no JAX."""
+
+from dataclasses import dataclass, field
+
+from loomax.agents.rl.loss_config import (
+    CreditConfig,
+    GroupConfig,
+    GRPOLossConfig,
+    PPOLossConfig,
+    check_levels,
+)
+from loomax.agents.rl.mlp_config import MLPPolicyConfig
+from loomax.agents.rl.policy_config import PolicyConfig
+from loomax.envs.point_mass_config import PointMassConfig
+from loomax.envs.tabletop.config import TabletopConfig
+from loomax.models.flow_vla.sampler_config import SamplerConfig
+from loomax.runtime.axes import MeshConfig
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A supervised stage.
+
+    Args:
+        episodes: scripted episodes to collect (a multiple of 32).
+        noise_std: standard deviation of the action noise under which they are collected.
+        steps: optimiser steps (a multiple of log_every); 0 skips the stage.
+    """
+
+    episodes: int = 128
+    noise_std: float = 0.1
+    steps: int = 600
+    batch: int = 128
+    lr: float = 1e-3
+    b2: float = 0.99
+    clip_norm: float = 1.0
+    log_every: int = 100
+
+    def validate(self, name: str, devices: int) -> None:
+        """Refuses sizes that do not divide.
+
+        Raises:
+            ValueError: naming the value, the bound and the fix.
+        """
+        if not self.steps:
+            return
+        for field_name, size in (("batch", self.batch), ("episodes", self.episodes)):
+            if size < 1 or size % devices:
+                raise ValueError(
+                    f"{name}.{field_name} is {size}; it must be a positive multiple of the "
+                    f"{devices} devices that share the batch"
+                )
+        if self.steps % self.log_every:
+            raise ValueError(
+                f"{name}.steps is {self.steps}; it must be a multiple of {name}.log_every "
+                f"({self.log_every})"
+            )
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How experience is gathered.
+
+    Args:
+        envs: parallel environments.
+        calls: policy calls per environment and iteration.
+        chunk: executed steps per policy call.
+        auto_reset: start fresh episodes as old ones end; otherwise each iteration plays one
+            episode per environment.
+        store_context: keep encoded prefixes for the update instead of encoding again.
+    """
+
+    envs: int = 256
+    calls: int = 8
+    chunk: int = 5
+    auto_reset: bool = True
+    store_context: bool = True
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Adam for actor and critic.
+
+    Args:
+        kl_target: after an iteration the actor's learning rate is divided or multiplied by 1.5
+            when the KL divergence left [target / 2, 2 target]; 0 keeps it fixed.
+        critic_warmup: iterations in which only the critic learns.
+    """
+
+    lr: float = 1e-4
+    critic_lr: float = 1e-3
+    b2: float = 0.95
+    clip_norm: float = 1.0
+    epochs: int = 4
+    minibatches: int = 4
+    kl_target: float = 0.0
+    critic_warmup: int = 2
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How policies are scored.
+
+    Args:
+        episodes: episodes of a score, all on seeds that training never uses.
+        every: iterations between monitoring scores (on a third set of seeds); 0 for none.
+        stop_at: end training once two monitoring scores in a row reach this; above 1 never.
+        video_episodes: episodes shown side by side in the before-and-after video.
+    """
+
+    episodes: int = 512
+    every: int = 10
+    stop_at: float = 1.1
+    seed: int = 1_000_003
+    video_episodes: int = 4
+
+
+@dataclass(frozen=True)
+class RLConfig:
+    """One iteration of reinforcement learning.
+
+    Args:
+        group: used by the GRPO loss only.
+    """
+
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    credit: CreditConfig = field(default_factory=CreditConfig)
+    group: GroupConfig = field(default_factory=GroupConfig)
+    loss: PPOLossConfig | GRPOLossConfig = field(default_factory=PPOLossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    @property
+    def group_size(self) -> int:
+        """Environments that share an initial state."""
+        return self.group.size if isinstance(self.loss, GRPOLossConfig) else 1
+
+    def validate(self, horizon: int, devices: int) -> None:
+        """Refuses what does not fit together.
+
+        Raises:
+            ValueError: naming the value, the bound and the fix.
+        """
+        rollout, optimiser = self.rollout, self.optimiser
+        self.credit.validate()
+        self.loss.validate()
+        check_levels(self.credit.level, self.loss.level)
+        if self.credit.level != "chunk":
+            raise ValueError(
+                "credit.level='action' needs a critic with a value per executed step; the flow "
+                "policies give one per chunk, so use credit.level='chunk'"
+            )
+        if self.sampler.kind == "ode":
+            raise ValueError("sampler.kind='ode' has no likelihood; use sde, noise or cps")
+        if not 1 <= rollout.chunk <= horizon:
+            raise ValueError(
+                f"rollout.chunk is {rollout.chunk}; it must lie in 1..{horizon}, the policy's "
+                "horizon"
+            )
+        if rollout.envs % devices:
+            raise ValueError(
+                f"rollout.envs is {rollout.envs}; it must be a multiple of the {devices} devices "
+                "that share the batch"
+            )
+        if rollout.calls % optimiser.minibatches:
+            raise ValueError(
+                f"rollout.calls is {rollout.calls}; it must be a multiple of "
+                f"optimiser.minibatches ({optimiser.minibatches})"
+            )
+        self._validate_groups()
+
+    def _validate_groups(self) -> None:
+        if not isinstance(self.loss, GRPOLossConfig):
+            return
+        self.group.validate()
+        if self.rollout.auto_reset:
+            raise ValueError(
+                "rollout.auto_reset=True breaks groups that share initial states; GRPO needs "
+                "rollout.auto_reset=False"
+            )
+        if self.rollout.envs % self.group.size:
+            raise ValueError(
+                f"rollout.envs is {self.rollout.envs}; it must be a multiple of group.size "
+                f"({self.group.size})"
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run: world, policy, supervised stages, reinforcement learning, scores.
+
+    Args:
+        iterations: iterations of reinforcement learning.
+        checkpoint_every: iterations between checkpoints.
+    """
+
+    name: str
+    env: TabletopConfig | PointMassConfig = field(default_factory=TabletopConfig)
+    policy: PolicyConfig | MLPPolicyConfig = field(default_factory=PolicyConfig)
+    ground: FitConfig = field(default_factory=FitConfig)
+    sft: FitConfig = field(default_factory=FitConfig)
+    rl: RLConfig = field(default_factory=RLConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    iterations: int = 100
+    checkpoint_every: int = 25
+    seed: int = 0
+
+    def validate(self, devices: int) -> None:
+        """Refuses an inconsistent configuration before anything is compiled.
+
+        Raises:
+            ValueError: naming the value, the bound and the fix.
+        """
+        replica, fsdp, _ = self.mesh.sizes(devices)
+        shards = replica * fsdp
+        horizon = getattr(self.policy, "model", self.policy).horizon
+        self.rl.validate(horizon, shards)
+        for name, fit in (("ground", self.ground), ("sft", self.sft)):
+            fit.validate(name, shards)
+        if self.eval.episodes % shards:
+            raise ValueError(
+                f"eval.episodes is {self.eval.episodes}; it must be a multiple of the {shards} "
+                "devices that share the batch"
+            )

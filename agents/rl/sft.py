@@ -1,0 +1,39 @@
+"""Supervised fine-tuning: flow matching of action chunks on stored observation contexts.
+
+Axes: B batch, H horizon, C executed steps, A action dimensions of the model, E of the environment.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from loomax.agents.rl.policy import FlowPolicy
+
+
+def pad_actions(
+    actions: Float[Array, "B C E"], valid: Bool[Array, "B C"], horizon: int, action_dim: int
+) -> tuple[Float[Array, "B H A"], Float[Array, "B H A"]]:
+    """Environment actions in the model's shape, with a mask of what is real."""
+    _, length, size = actions.shape
+    room = ((0, 0), (0, horizon - length), (0, action_dim - size))
+    mask = jnp.broadcast_to(valid[..., None], actions.shape).astype(jnp.float32)
+    return jnp.pad(actions, room), jnp.pad(mask, room)
+
+
+def flow_matching_loss(
+    policy: FlowPolicy,
+    params: PyTree,
+    context: PyTree,
+    actions: Float[Array, "B H A"],
+    mask: Float[Array, "B H A"],
+    *,
+    key: Key[Array, ""],
+) -> Float[Array, ""]:
+    """Mean squared error of the velocity at t ~ 0.001 + 0.999 Beta(1.5, 1) (pi0, section IV)."""
+    time_key, noise_key = jax.random.split(key)
+    t = 0.001 + 0.999 * jax.random.beta(time_key, 1.5, 1.0, actions.shape[:1])
+    noise = jax.random.normal(noise_key, actions.shape)
+    spread = t[:, None, None]
+    velocity, _ = policy.velocity(params, context, spread * noise + (1 - spread) * actions, t)
+    error = jnp.square(velocity - (noise - actions)) * mask
+    return error.sum() / jnp.maximum(mask.sum(), 1.0)

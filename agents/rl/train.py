@@ -1,0 +1,232 @@
+"""The main job, read from top to bottom: ground, fine-tune on a few demonstrations, improve by RL.
+
+Every stage ends in a checkpoint. A killed run goes on from its last one and ends, bit for bit on
+one kind of machine, where an uninterrupted run would have ended.
+"""
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from loomax.agents.rl import stages
+from loomax.agents.rl.config import TrainConfig
+from loomax.agents.rl.evaluate import CONTROLS, Evaluation
+from loomax.agents.rl.iteration import TrainState
+from loomax.agents.rl.parts import build
+from loomax.agents.rl.plots import learning_curves
+from loomax.agents.rl.report import Result, Score, artefacts, table, write_result
+from loomax.agents.rl.video import before_and_after
+from loomax.runtime.checkpoint import Checkpointer
+from loomax.runtime.compile import physics_options
+from loomax.runtime.files import atomic_write
+from loomax.runtime.mesh import replicated
+from loomax.runtime.metrics import MetricsWriter
+from loomax.runtime.progress import Progress
+
+HELD_OUT, MONITOR = 0, 1
+
+
+def say(text: str) -> None:
+    """Prints a line from the first process only."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+class Trainer:
+    """What the stages of one run share: parts, compiled programs, checkpoints and clock."""
+
+    def __init__(self, config: TrainConfig, run_dir: Path):
+        self.config, self.run_dir = config, run_dir
+        self.parts = build(config)
+        self.key = jax.random.key(config.seed)
+        self.start = time.monotonic()
+        self.tuned = Checkpointer(run_dir / "checkpoints" / "sft", keep=1)
+        self.checkpoints = Checkpointer(run_dir / "checkpoints" / "rl", keep=2)
+        whole = replicated(self.parts.mesh)
+        self.scorer = jax.jit(
+            self.parts.evaluator, compiler_options=physics_options(), out_shardings=whole
+        )
+
+    def key_of(self, purpose: str) -> jax.Array:
+        """A key of its own for every purpose."""
+        return jax.random.fold_in(self.key, sum(map(ord, purpose)))
+
+    # ------------------------------------------------------------------------------ scores
+
+    def evaluate(self, params: Any, seeds: int, control: int = 0) -> Evaluation:
+        """One episode on each seed of a set that training never uses."""
+        key = jax.random.fold_in(jax.random.key(self.config.eval.seed), seeds)
+        keys = jax.random.split(key, self.config.eval.episodes)
+        return self.scorer(params, keys, jnp.int32(control), key=key)
+
+    def score(self, params: Any, seeds: int, control: int = 0) -> Score:
+        """Success of `evaluate`."""
+        success = np.asarray(self.evaluate(params, seeds, control).success)
+        return Score(int(success.sum()), success.size)
+
+    # ------------------------------------------------------------------- supervised stages
+
+    def tune(self, writer: MetricsWriter) -> tuple[Any, Any]:
+        """Grounded and fine-tuned (trained, frozen), from the checkpoint if there is one."""
+        params = self.parts.init_params(key=self.key_of("init"))
+        kept = self.tuned.restore(jax.eval_shape(lambda: params))
+        if kept is not None:
+            say("supervised stages: taken from the checkpoint")
+            return kept[1]
+        for name, stage in (("ground", stages.ground), ("sft", stages.fine_tune)):
+            fit = getattr(self.config, name)
+            if not fit.steps:
+                continue
+            with Progress(fit.steps, name) as progress:
+
+                def log(step, metrics, name=name, every=fit.log_every, progress=progress):
+                    writer.write(step, metrics, prefix=f"{name}/")
+                    progress.update(every, **metrics)
+
+                params = stage(self.parts, fit, params, on_log=log, key=self.key_of(name))
+        self.tuned.save(0, params, {})
+        return params
+
+    # ------------------------------------------------------------------------------- RL
+
+    def improve(self, params: tuple[Any, Any], writer: MetricsWriter) -> tuple[TrainState, dict]:
+        """Runs the iterations that are left; returns the last state and its notes."""
+        learner, config = self.parts.learner, self.config
+        init = jax.jit(learner.init, compiler_options=physics_options())
+        abstract = jax.eval_shape(learner.init, *params, key=self.key)
+        shardings = self.parts.state_shardings(abstract)
+        kept = self.checkpoints.restore(with_shardings(abstract, shardings))
+        if kept is None:
+            state = jax.device_put(init(*params, key=self.key_of("envs")), shardings)
+            notes = {"env_steps": 0, "streak": 0, "wall_s": 0.0}
+        else:
+            _, state, notes = kept
+            self.start -= notes["wall_s"]
+        program = jax.jit(
+            learner,
+            donate_argnames=("state",),
+            out_shardings=(shardings, replicated(self.parts.mesh)),
+            compiler_options=physics_options(),
+        )
+        first = int(state.step)
+        with Progress(config.iterations - first, "rl") as progress:
+            for step in range(first + 1, config.iterations + 1):
+                if notes["streak"] >= 2:
+                    break
+                state, metrics = program(state, key=self.key_of("rl"))
+                metrics = {name: float(value) for name, value in metrics.items()}
+                check_finite(metrics, step)
+                notes["env_steps"] += int(metrics["env_steps"])
+                writer.write(step, metrics, prefix="rl/")
+                self.monitor(step, state, notes, writer)
+                shown = ("success", "reward", "approx_kl")
+                progress.update(1, **{name: metrics[name] for name in shown})
+                if step % config.checkpoint_every == 0:
+                    self.checkpoint(step, state, notes)
+        self.checkpoint(int(state.step), state, notes)
+        return state, notes
+
+    def checkpoint(self, step: int, state: TrainState, notes: dict) -> None:
+        """Saves everything that the next iteration needs."""
+        notes["wall_s"] = time.monotonic() - self.start
+        self.checkpoints.save(step, state, notes)
+
+    def monitor(self, step: int, state: TrainState, notes: dict, writer: MetricsWriter) -> None:
+        """Scores the current policy now and then, on seeds of their own."""
+        every = self.config.eval.every
+        if not every or step % every:
+            return
+        score = self.score(final_params(state), MONITOR)
+        writer.write(step, {"success": score.rate}, prefix="eval/")
+        say(f"iteration {step}: {score} on monitoring seeds")
+        notes["streak"] = notes["streak"] + 1 if score.rate >= self.config.eval.stop_at else 0
+
+    # ------------------------------------------------------------------------------ report
+
+    def report(self, before: Any, state: TrainState, notes: dict) -> Result:
+        """Scores before and after on held-out seeds, both controls, and all artefacts."""
+        config, after = self.config, final_params(state)
+        episodes = {"before RL": self.evaluate(before, HELD_OUT)}
+        episodes["after RL"] = self.evaluate(after, HELD_OUT)
+        for index, name in enumerate(CONTROLS[1:], start=1):
+            episodes[f"after RL, {name}"] = self.evaluate(after, HELD_OUT, index)
+        scores = {
+            name: Score(int(np.asarray(e.success).sum()), e.success.size)
+            for name, e in episodes.items()
+        }
+        paths = {
+            "result": self.run_dir / "result.json",
+            "metrics": self.run_dir / "metrics.jsonl",
+            "learning curves": self.run_dir / "plots" / "learning_curves.png",
+            "checkpoint": self.run_dir / "checkpoints",
+            "video": self.run_dir / "videos" / "before_after.mp4",
+        }
+        learning_curves(paths["metrics"], paths["learning curves"])
+        if config.eval.video_episodes:
+            paths["video"] = before_and_after(
+                config.env,
+                episodes["before RL"],
+                episodes["after RL"],
+                paths["video"],
+                config.eval.video_episodes,
+            )
+        first, last, shuffled, black = scores.values()
+        result = Result(
+            success_before=first.rate,
+            success_after=last.rate,
+            ci95_before=first.interval,
+            ci95_after=last.interval,
+            success_shuffled_instructions=shuffled.rate,
+            success_black_images=black.rate,
+            episodes=last.trials,
+            wall_s=time.monotonic() - self.start,
+            env_steps=notes["env_steps"],
+            iterations=int(state.step),
+            config=config.name,
+            seed=config.seed,
+        )
+        write_result(paths["result"], result)
+        say("\n" + table(scores) + "\n")
+        say(f"{notes['env_steps']} environment steps of RL, {result.wall_s:.0f} s in all\n")
+        say(artefacts(paths))
+        return result
+
+
+def final_params(state: TrainState) -> tuple[Any, Any]:
+    """The parameters that a policy is judged and shipped by (averaged, if averaging is on)."""
+    return state.average, state.frozen
+
+
+def with_shardings(shapes: Any, shardings: Any) -> Any:
+    """Abstract arrays that know where they will lie."""
+    return jax.tree.map(
+        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings
+    )
+
+
+def check_finite(metrics: dict[str, float], step: int) -> None:
+    """Raises FloatingPointError naming the metric and the iteration."""
+    broken = [name for name, value in metrics.items() if not np.isfinite(value)]
+    if broken:
+        raise FloatingPointError(f"iteration {step}: {', '.join(broken)} not finite; see metrics")
+
+
+def train(config: TrainConfig, run_dir: Path) -> Result:
+    """Runs (or goes on with) a training run in `run_dir` and returns its result.
+
+    Raises:
+        ValueError: if the configuration is inconsistent (value, bound and fix are named).
+    """
+    config.validate(jax.device_count())
+    atomic_write(run_dir / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
+    trainer = Trainer(config, run_dir)
+    with MetricsWriter(run_dir, resume_step=trainer.checkpoints.latest_step()) as writer:
+        tuned = trainer.tune(writer)
+        state, notes = trainer.improve(jax.tree.map(jnp.copy, tuned), writer)
+    return trainer.report(tuned, state, notes)
