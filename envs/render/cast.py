@@ -18,7 +18,8 @@ from loomax.envs.render.scene import VARIANTS, RenderScene
 from loomax.envs.render.terms import TERMS
 from loomax.envs.render.view import View
 
-Terms = Float[Array, " K"]
+# K numbers; K depends on the kind of geom.
+Terms = Array
 
 
 class Pixels(NamedTuple):
@@ -75,8 +76,8 @@ def _capsule(k: Terms, pixels: Pixels, pack: Packer, bounded: bool) -> Array:
     b, z = _line(k, 0, pixels), _line(k, 3, pixels)
     side = b + jnp.sqrt(b * b - (pixels.square - z * z) * k[6])
     height = k[7] * side + z
-    top = height > 0
-    p0, p1, inverse = (jnp.where(top, k[9 + i], k[12 + i]) for i in range(3))
+    top = height > k[9]
+    p0, p1, inverse = (jnp.where(top, k[10 + i], k[13 + i]) for i in range(3))
     b = p0 * b + p1 * z
     end = b + jnp.sqrt(b * b - pixels.square * inverse)
     on_side = jnp.abs(height) <= k[8] * side

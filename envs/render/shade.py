@@ -1,7 +1,5 @@
 """From keys to colours: one pass over the pixels that fetches what the winning surface needs."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,8 @@ from loomax.envs.render.cast import Pixels
 from loomax.envs.render.scene import VARIANTS, RenderScene
 from loomax.envs.render.view import Vector, View
 
-Fetch = Literal["gather", "onehot"]
+# "gather" or "onehot"
+Fetch = str
 
 
 def default_fetch() -> Fetch:

@@ -98,7 +98,7 @@ def _tube(view: View) -> tuple[list[Array], Array, Array]:
 
 
 def capsule(view: View) -> Float[Array, "K G"]:
-    """Rows: B (3), d_z (3), 1 / c, height factor, half height, then B and 1 / c of each end.
+    """Rows: B (3), d_z (3), 1 / c, height: factor, half, middle, then B and 1 / c of each end.
 
     The end that a ray can meet is the one on the side where the ray enters the endless cylinder,
     or the camera's own side when the camera is inside that. Its B is p0 * B + p1 * d_z.
@@ -109,8 +109,9 @@ def capsule(view: View) -> Float[Array, "K G"]:
     seen = view.seen & (inside > view.size[0])
     rows = [*tube, *_pixel_row(view.axes[2]), inverse]
     rows += [
-        jnp.where(outside, z, jnp.where(z > 0, BIG, -BIG)),
+        jnp.where(outside, z, 0.0),
         jnp.where(seen & outside, half, -BIG),
+        jnp.where(outside, 0.0, jnp.where(z > 0, -BIG, BIG)),
     ]
     for sign in (1, -1):
         # The ray's b about the end is -(B c) + (z - end) d_z.
