@@ -1,4 +1,4 @@
-"""Eight host devices, a compilation cache on disk, and shapes checked at run time."""
+"""Eight host devices, a compilation cache on disk, and shapes and keys checked at run time."""
 
 import sys
 import types
@@ -19,6 +19,8 @@ import jax  # noqa: E402  (loomax comes after the hook)
 from loomax.runtime.compile import setup_cpu  # noqa: E402
 
 setup_cpu(devices=8)
+# A key that is used twice is an error; jax.random.clone says where it is meant.
+jax.config.update("jax_debug_key_reuse", True)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import difflib
 import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import tyro
 
@@ -36,7 +36,8 @@ def parse(
 
 def parse_options(kind: type[ConfigT], argv: Sequence[str], prog: str, description: str) -> ConfigT:
     """The options of a small verb: a flat dataclass `kind`, filled from `argv`."""
-    _check_flags(prog, argv, [_spelling(field.name) for field in dataclasses.fields(kind)])
+    fields = dataclasses.fields(cast(Any, kind))
+    _check_flags(prog, argv, [_spelling(field.name) for field in fields])
     return _quietly(prog, argv, description, kind)
 
 
@@ -46,17 +47,18 @@ def merge(default: ConfigT, values: Mapping[str, Any]) -> ConfigT:
     Raises:
         ValueError: `values` holds a field that the config does not have.
     """
-    known, changes = [field.name for field in dataclasses.fields(default)], {}
+    config: Any = default
+    known, changes = [field.name for field in dataclasses.fields(config)], {}
     for name, value in values.items():
         if name not in known:
             raise ValueError(unknown("field", name, known))
-        old = getattr(default, name)
+        old = getattr(config, name)
         if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
             value = merge(old, value)
         elif isinstance(value, list):
             value = tuple(value)
         changes[name] = value
-    return dataclasses.replace(default, **changes)
+    return dataclasses.replace(config, **changes)
 
 
 def take_option(argv: Sequence[str], option: str, prog: str) -> tuple[str | None, list[str]]:
@@ -119,10 +121,11 @@ def _check_flags(prog: str, argv: Sequence[str], paths: Sequence[str]) -> None:
 
 def _quietly(prog: str, argv: Sequence[str], text: str, kind: type[ConfigT], *default: ConfigT):
     """tyro, with its boxed error message pressed into one line."""
-    captured, given = io.StringIO(), {"default": default[0]} if default else {}
+    captured = io.StringIO()
+    given: dict[str, Any] = {"default": default[0]} if default else {}
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(kind, prog=prog, description=text, args=argv, **given)
+            return tyro.cli(cast(Any, kind), prog=prog, description=text, args=argv, **given)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
