@@ -45,5 +45,7 @@ def run(argv: Sequence[str], prog: str) -> None:
 
 def benchmarks(root: Path) -> list[str]:
     """Names of the benchmarks in a clone at `root`; none when there is no such folder."""
+    if not (root / "pyproject.toml").is_file():
+        return []
     files = sorted((root / "benchmarks").glob("[!_]*.py"))
     return [path.stem.replace("_", "-") for path in files]

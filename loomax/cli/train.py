@@ -24,6 +24,7 @@ def run(argv: Sequence[str], prog: str) -> None:
     chosen, rest = take_option(argv, "--config", prog)
     root = Path(runs or "runs")
     fallback = chosen or next(iter(CONFIGS))
+    named_by_hand = name is not None
     name = name or default_name(root, fallback, resume)
     named = dict(CONFIGS)
     if resume and chosen is None and is_run(root / name):
@@ -39,6 +40,11 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     setup_cpu()
     initialize_distributed()
+
+    import jax
+
+    if jax.process_count() > 1 and not (resume and named_by_hand):
+        raise ValueError("several processes: give --name and --resume, so that all use one run")
 
     from loomax.agents.rl.train import train
 

@@ -125,7 +125,15 @@ def _quietly(prog: str, argv: Sequence[str], text: str, kind: type[ConfigT], *de
     given: dict[str, Any] = {"default": default[0]} if default else {}
     try:
         with contextlib.redirect_stderr(captured):
-            return tyro.cli(cast(Any, kind), prog=prog, description=text, args=argv, **given)
+            return tyro.cli(
+                cast(Any, kind),
+                prog=prog,
+                description=text,
+                args=argv,
+                # A field of several possible classes keeps the class of the named config.
+                config=(tyro.conf.AvoidSubcommands,),
+                **given,
+            )
     except SystemExit as stop:
         if stop.code in (0, None):
             raise

@@ -122,6 +122,13 @@ def test_wrong_use_is_one_line(calls, capsys, monkeypatch, argv, line):
     assert [call for call in calls if call != "setup"] == []
 
 
+def test_several_processes_need_one_name(calls, capsys, monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    assert "give --name and --resume" in error(capsys, "train", "--resume")
+    main.main("train --name mine --resume".split())
+    assert calls[-1] == ("train", CONFIGS["quick"], "mine")
+
+
 def test_errors_of_the_work_are_one_line_unless_debugging(calls, capsys, monkeypatch):
     def broken(config, run_dir):
         raise ValueError("envs is 3:\n  use a multiple of 8")
@@ -150,6 +157,8 @@ def test_aot_passes_config_and_topology(calls):
 def test_bench_runs_a_file_of_the_clone(calls, tmp_path, monkeypatch):
     folder = tmp_path / "benchmarks"
     folder.mkdir()
+    assert bench.benchmarks(tmp_path) == []
+    (tmp_path / "pyproject.toml").write_text("")
     (folder / "_rows.py").write_text("")
     (folder / "my_case.py").write_text(
         "def main(quick, json_path):\n    json_path.write_text(f'{quick}')\n"

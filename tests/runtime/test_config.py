@@ -28,15 +28,26 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Arm:
+    reach: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ball:
+    mass: float = 2.0
+
+
+@dataclass(frozen=True)
 class Config:
     name: str = "small"
     loss: Loss = field(default_factory=Loss)
     sizes: tuple[int, ...] = (1, 2)
     auto_reset: bool = True
     limit: int | None = None
+    world: Arm | Ball = field(default_factory=Arm)
 
 
-NAMED = {"small": Config(), "large": Config("large", Loss(lr=1e-4), (8, 8, 8))}
+NAMED = {"small": Config(), "large": Config("large", Loss(lr=1e-4), (8, 8, 8), world=Ball())}
 
 
 def run(*argv: str) -> Config:
@@ -60,7 +71,9 @@ def test_the_first_name_is_the_default():
 
 def test_fields_are_overridden_anywhere():
     argv = "--loss.lr 1e-2 --config large --sizes 3 --no-auto-reset --limit 4 --loss.kind=grpo"
-    assert run(*argv.split()) == Config("large", Loss(1e-2, "grpo"), (3,), False, 4)
+    expected = Config("large", Loss(1e-2, "grpo"), (3,), False, 4, Ball())
+    assert run(*argv.split()) == expected
+    assert run(*argv.split(), "--world.mass", "5").world == Ball(5.0)
     assert run("--no_auto_reset", "--auto_reset") == run()
 
 
@@ -93,6 +106,7 @@ def test_help_lists_configs_and_fields(capsys):
 
 def test_field_paths():
     paths = ["name", "loss", "loss.lr", "loss.kind", "sizes", "auto-reset", "limit"]
+    paths += ["world", "world.reach"]
     assert field_paths(Config()) == paths
 
 
