@@ -1,0 +1,1 @@
+"""Task-space control of the arm."""

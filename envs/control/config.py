@@ -1,0 +1,33 @@
+"""Settings of the task-space controller."""
+
+from dataclasses import dataclass
+
+ACTION_SIZE = 7
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """How a 7-D action in [-1, 1] moves the arm.
+
+    Attributes:
+        position_scale: metres of target displacement for an action of 1 (actions 0, 1, 2: world xyz).
+        rotation_scale: radians of target rotation for an action of 1. Of the three rotations
+            (actions 3, 4, 5: roll, pitch, yaw) only yaw acts; the gripper always points down.
+        yaw_limit: largest absolute target yaw in radians.
+        low: lowest target position; its z keeps the finger pads off the table.
+        high: highest target position.
+        damping: added to the diagonal of J J^T in damped least squares.
+        home_pull: share of the distance to the home joints that the null space removes a step.
+        ik_steps: damped-least-squares steps per control step.
+        max_joint_step: largest joint displacement of one such step in radians.
+    """
+
+    position_scale: float = 0.05
+    rotation_scale: float = 0.5
+    yaw_limit: float = 0.9
+    low: tuple[float, float, float] = (0.30, -0.30, 0.012)
+    high: tuple[float, float, float] = (0.70, 0.30, 0.40)
+    damping: float = 1e-3
+    home_pull: float = 0.05
+    ik_steps: int = 2
+    max_joint_step: float = 0.5

@@ -1,0 +1,1 @@
+"""Simulated scenes, written as MJCF from code."""

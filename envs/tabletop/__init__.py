@@ -1,0 +1,1 @@
+"""Tabletop manipulation by a named object: reach, pick, pick and place."""

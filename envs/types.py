@@ -1,0 +1,58 @@
+"""The protocol that every environment follows.
+
+One environment, no batch axis: batching is `jax.vmap` over `reset` and `step`. Images are not part
+of an observation; `render` gives them, so that a program pays for pixels only where it looks.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from flax import struct
+from jaxtyping import Array, Float, Key
+
+
+@struct.dataclass
+class State:
+    """Everything about one environment between two control steps.
+
+    Structure, shapes and dtypes are the same after `reset` and after `step`.
+
+    Attributes:
+        data: what the simulator and the controller carry.
+        obs: `proprio` f32[P], `instruction` i32[] (index into `env.instructions`) and
+            `privileged` f32[Q] (true state, for critics).
+        reward: f32[], of the last step.
+        done: f32[], 1 when the episode is over.
+        metrics: f32[] values to log.
+        info: `steps` i32[], and `terminated`, `truncated`, `success` f32[].
+    """
+
+    data: Any
+    obs: dict[str, Array]
+    reward: Float[Array, ""]
+    done: Float[Array, ""]
+    metrics: dict[str, Array]
+    info: dict[str, Array]
+
+
+@runtime_checkable
+class Env(Protocol):
+    """What training and evaluation need of an environment."""
+
+    config: Any
+    action_size: int
+    proprio_size: int
+    privileged_size: int
+    instructions: tuple[str, ...]
+    horizon: int
+
+    def reset(self, *, key: Key[Array, ""]) -> State:
+        """A fresh episode."""
+        ...
+
+    def step(self, state: State, action: Float[Array, " A"]) -> State:
+        """One control step. Actions outside [-1, 1] are clipped."""
+        ...
+
+    def render(self, state: State) -> dict[str, Array]:
+        """Images by camera name, u8[H, W, 3]."""
+        ...
