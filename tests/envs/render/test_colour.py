@@ -150,7 +150,7 @@ def test_fetches_and_loops_agree(model):
 def test_odd_shapes(model, shape):
     width, height = shape
     scene = RenderScene.from_mujoco(model, "top", width, height)
-    frame = render(scene, *poses(model, "top"))
+    frame = jax.jit(lambda *a: render(scene, *a))(*poses(model, "top"))
     assert frame.rgb.shape == (height, width, 3)
     assert frame.segmentation[height // 2, width // 2] == 1
     # The ball's top is the nearest point: 3 - 0.8 m below the camera.
