@@ -23,7 +23,14 @@ from loomax.agents.rl.loss_config import (
     PPOLossConfig,
 )
 from loomax.agents.rl.masks import chunk_valid, length_weights, same_shapes
-from loomax.agents.rl.ratios import kl_estimate, log_ratio, reduce_elements, spread, weighted_mean
+from loomax.agents.rl.ratios import (
+    kl_estimate,
+    log_ratio,
+    spread,
+    unit_weights,
+    weighted_mean,
+)
+from loomax.models.flow_vla.density import reduce_elements
 
 Metrics = dict[str, Array]
 
@@ -101,8 +108,8 @@ def policy_loss(config: PolicyLossConfig, batch: PolicyBatch) -> tuple[Float[Arr
     config.validate()
     _check_inputs(config, batch)
     frozen = jax.lax.stop_gradient(batch.replace(log_prob=batch.old_log_prob, entropy=None))
-    logs, active = log_ratio(config, batch.log_prob, frozen.old_log_prob, batch.mask)
-    weight = jnp.where(active, spread(frozen.weight, "weight", batch.mask, config.level), 0.0)
+    logs = log_ratio(config, batch.log_prob, frozen.old_log_prob, batch.mask)
+    weight = unit_weights(frozen.weight, batch.mask, config.level)
     counts = weight > 0
     # Before exp: a dropped unit may hold a log-ratio that is not finite.
     logs = jnp.where(counts, logs, 0.0)
@@ -114,14 +121,13 @@ def policy_loss(config: PolicyLossConfig, batch: PolicyBatch) -> tuple[Float[Arr
     metrics["policy_loss"] = surrogate
     if batch.entropy is not None:
         level = "chunk" if frozen.weight.shape == batch.mask.shape[:-2] else "action"
-        entropy, some = reduce_elements(
-            batch.entropy.astype(jnp.float32), batch.mask, level, "mean"
-        )
-        per = jnp.where(some, spread(frozen.weight, "weight", batch.mask, level), 0.0)
-        metrics["entropy"] = weighted_mean(entropy, per)
+        each = batch.entropy.astype(jnp.float32)
+        each = reduce_elements(each, batch.mask, over=level, how="mean")
+        weights = unit_weights(frozen.weight, batch.mask, level)
+        metrics["entropy"] = weighted_mean(each, weights)
         loss = loss - config.entropy_coef * metrics["entropy"]
     if batch.ref_log_prob is not None:
-        logs, _ = log_ratio(config, batch.log_prob, frozen.ref_log_prob, batch.mask)
+        logs = log_ratio(config, batch.log_prob, frozen.ref_log_prob, batch.mask)
         logs = jnp.where(counts, logs, 0.0)
         metrics["ref_kl"] = weighted_mean(kl_estimate(logs, config.kl_estimator), weight)
         loss = loss + config.kl_coef * metrics["ref_kl"]

@@ -7,7 +7,8 @@ is what has one ratio: [*n] at level "chunk", [*n, H] at "action", [*n, H, A] at
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from loomax.agents.rl.loss_config import Level, PolicyLossConfig, Reduction
+from loomax.agents.rl.loss_config import Level, PolicyLossConfig
+from loomax.models.flow_vla.density import reduce_elements
 
 REDUCED_AXES = {"chunk": (-2, -1), "action": (-1,), "token": ()}
 
@@ -17,21 +18,6 @@ def weighted_mean(x: Float[Array, "*n"], weight: Float[Array, "*n"]) -> Float[Ar
     total = weight.sum()
     kept = jnp.where(weight > 0, x, 0.0)
     return (weight * kept).sum() / jnp.where(total > 0, total, 1.0)
-
-
-def reduce_elements(
-    x: Float[Array, "*n H A"], mask: Bool[Array, "*n H A"], level: Level, reduction: Reduction
-) -> tuple[Array, Array]:
-    """Joins masked-in elements into one number per chunk, per action, or none at "token".
-
-    Returns:
-        The numbers and which of them hold at least one element; shapes [*n], [*n, H], [*n, H, A].
-    """
-    axes = REDUCED_AXES[level]
-    total = jnp.where(mask, x, 0.0).sum(axis=axes)
-    if reduction == "mean":
-        total = total / jnp.maximum(mask.sum(axis=axes, dtype=x.dtype), 1.0)
-    return total, mask.any(axis=axes)
 
 
 def spread(x: Array, name: str, like: Array, level: Level) -> Array:
@@ -51,17 +37,24 @@ def spread(x: Array, name: str, like: Array, level: Level) -> Array:
     return jnp.broadcast_to(x, like.shape[: len(batch) + axes])
 
 
+def unit_weights(weight: Array, mask: Bool[Array, "*n H A"], level: Level) -> Array:
+    """Weights [*n] or [*n, C] per unit at `level`; 0 for units without any element."""
+    active = mask.any(axis=REDUCED_AXES[level])
+    return jnp.where(active, spread(weight, "weight", mask, level), 0.0)
+
+
 def log_ratio(
     config: PolicyLossConfig, over: Array, under: Array, mask: Bool[Array, "*n H A"]
-) -> tuple[Array, Array]:
-    """log(p_over / p_under) per unit of the config's level, bounded, and which units count.
+) -> Array:
+    """log(p_over / p_under) per unit of the config's level, bounded; 0 for units of no element.
 
     Differences are taken per element before they are joined: more exact, and exactly 0 for equal
     log-probabilities.
     """
-    over, under = (jnp.where(mask, x.astype(jnp.float32), 0.0) for x in (over, under))
-    joined, active = reduce_elements(over - under, mask, config.level, config.reduction)
-    return jnp.clip(joined, -config.log_ratio_bound, config.log_ratio_bound), active
+    # The gradient of a difference reads neither side, so masking it once is enough.
+    difference = over.astype(jnp.float32) - under.astype(jnp.float32)
+    joined = reduce_elements(difference, mask, over=config.level, how=config.reduction)
+    return jnp.clip(joined, -config.log_ratio_bound, config.log_ratio_bound)
 
 
 def kl_estimate(log_ratio: Array, estimator: str) -> Array:

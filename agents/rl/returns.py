@@ -110,7 +110,6 @@ def gae_actions(
     bootstrap: Bootstrap = "truncation",
 ) -> tuple[Float[Array, "T C B"], Float[Array, "T C B"]]:
     """`gae` with every executed step as one step; gamma and lam act per executed step."""
-    named = (rewards, values, next_values, terminated, truncated, valid)
     same_shapes(
         rewards=rewards,
         values=values,
@@ -119,8 +118,18 @@ def gae_actions(
         truncated=truncated,
         valid=valid,
     )
-    *flat, live = (x.reshape(-1, x.shape[-1]) for x in named)
-    both = gae(*flat, gamma, lam, valid=live, bootstrap=bootstrap)
+    flat = lambda x: x.reshape(-1, x.shape[-1])  # noqa: E731
+    both = gae(
+        flat(rewards),
+        flat(values),
+        flat(next_values),
+        flat(terminated),
+        flat(truncated),
+        gamma,
+        lam,
+        valid=flat(valid),
+        bootstrap=bootstrap,
+    )
     return both[0].reshape(rewards.shape), both[1].reshape(rewards.shape)
 
 

@@ -158,6 +158,24 @@ def test_without_an_end_the_trace_goes_on(bootstrap):
     assert one_step(False, False, bootstrap) == pytest.approx(1.5 + 4.2)
 
 
+def test_a_step_that_was_not_taken_is_skipped():
+    three = lambda *x: jnp.asarray(x)[:, None]  # noqa: E731
+    no = jnp.zeros((3, 1), bool)
+    got, targets = returns.gae(
+        three(1.0, jnp.nan, 10.0),
+        three(2.0, jnp.nan, 3.0),
+        three(5.0, jnp.nan, 7.0),
+        no,
+        no,
+        0.5,
+        0.8,
+        valid=no.at[0].set(True).at[2].set(True),
+    )
+    # As without the middle row: 1 + 0.5 * 5 - 2 + 0.5 * 0.8 * 10.5.
+    np.testing.assert_allclose(got[:, 0], [5.7, 0.0, 10.5], rtol=1e-6)
+    np.testing.assert_allclose(targets[:, 0], [7.7, 0.0, 13.5], rtol=1e-6)
+
+
 def test_a_bad_number_stays_in_its_episode():
     rewards = jnp.asarray([[1.0], [jnp.nan]])
     zeros, no = jnp.zeros((2, 1)), jnp.zeros((2, 1), bool)
