@@ -9,6 +9,7 @@ Compile programs that call `step` with `loomax.runtime.compile.physics_options()
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 from mujoco import mjx
@@ -18,15 +19,20 @@ from loomax.envs.physics.state import PhysicsState, Poses
 
 @struct.dataclass
 class PhysicsModel:
-    """A model with its template data."""
+    """A model with its template data and its cameras' rotations within their bodies."""
 
     model: mjx.Model
     template: mjx.Data
+    cam_frame: Float[Array, "C 3 3"]
 
 
 def put(mj_model: mujoco.MjModel) -> PhysicsModel:
     """Moves a compiled model to the default device."""
-    return PhysicsModel(mjx.put_model(mj_model), mjx.make_data(mj_model))
+    frames = np.zeros((mj_model.ncam, 9))
+    for frame, quaternion in zip(frames, mj_model.cam_quat, strict=True):
+        mujoco.mju_quat2Mat(frame, quaternion)
+    local = jnp.asarray(frames.reshape(-1, 3, 3), jnp.float32)
+    return PhysicsModel(mjx.put_model(mj_model), mjx.make_data(mj_model), local)
 
 
 def initial(qpos: Float[Array, " Q"], nv: int) -> PhysicsState:
@@ -61,5 +67,5 @@ def poses(model: PhysicsModel, qpos: Float[Array, " Q"]) -> Poses:
         data.geom_xpos,
         data.geom_xmat,
         data.xpos[body] + jnp.einsum("cij,cj->ci", frame, model.model.cam_pos),
-        jnp.einsum("cij,cjk->cik", frame, jnp.asarray(model.model.cam_mat0).reshape(-1, 3, 3)),
+        jnp.einsum("cij,cjk->cik", frame, model.cam_frame),
     )

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree
 
-from loomax.models.layers import gelu, rms_normalise
+from loomax.models.layers import gelu, matmul, rms_normalise
 from loomax.models.rope import rotate
 
 
@@ -78,13 +78,19 @@ def normalise(
     return (wide * (1 + scale) + shift).astype(x.dtype), gate.astype(x.dtype)
 
 
+def project(x: Float[Array, "B S D"], kernel: Float[Array, "N D H"]) -> Float[Array, "B S N H"]:
+    """A linear map into heads, as one matrix product."""
+    heads, width, size = kernel.shape
+    flat = matmul(x, kernel.swapaxes(0, 1).reshape(width, heads * size))
+    return flat.reshape(*x.shape[:2], heads, size)
+
+
 def queries_keys_values(
     p: PyTree, x: Float[Array, "B S D"], positions: Int[Array, "B S"], cond: Array | None
 ) -> tuple[Array, Array, Array, Array | float]:
     """Rotated queries [B,S,N,H] and keys [B,S,K,H], values, and the attention branch's gate."""
     y, gate = normalise(p["pre_attention_norm"], x, cond)
-    q = jnp.einsum("bsd,ndh->bsnh", y, p["q"].astype(y.dtype))
-    k, v = jnp.einsum("bsd,ckdh->cbskh", y, p["kv"].astype(y.dtype))
+    q, k, v = (project(y, w.astype(y.dtype)) for w in (p["q"], p["kv"][0], p["kv"][1]))
     return rotate(q, positions), rotate(k, positions), v, gate
 
 
@@ -96,7 +102,9 @@ def finish_layer(
     cond: Array | None,
 ) -> Float[Array, "B S D"]:
     """Adds the attention output and the GeGLU branch to the residual stream."""
-    x = x + jnp.einsum("bsnh,nhd->bsd", mixed, p["out"].astype(x.dtype)) * gate
+    joined = mixed.reshape(*mixed.shape[:2], -1)
+    out = p["out"].astype(x.dtype)
+    x = x + matmul(joined, out.reshape(-1, out.shape[-1])) * gate
     y, gate = normalise(p["pre_ffw_norm"], x, cond)
-    opened, passed = (y @ p["gating"][i].astype(y.dtype) for i in (0, 1))
-    return x + (gelu(opened) * passed) @ p["linear"].astype(y.dtype) * gate
+    opened, passed = (matmul(y, p["gating"][i].astype(y.dtype)) for i in (0, 1))
+    return x + matmul(gelu(opened) * passed, p["linear"].astype(y.dtype)) * gate
