@@ -65,6 +65,8 @@ class FlowVLAConfig:
             The keys and values of layer l are taken before layer l mixes tokens, so a shallow
             prefix would otherwise show little of what it found.
         dtype: of the computation; norms, softmax and RoPE stay in float32.
+        param_dtype, prefix_param_dtype: of the parameters, and of the prefix's where that differs
+            (a frozen prefix needs no float32).
         remat: recompute each layer in the backward pass.
     """
 
@@ -91,6 +93,7 @@ class FlowVLAConfig:
     state_from_prefix: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     param_dtype: Literal["float32", "bfloat16"] = "float32"
+    prefix_param_dtype: Literal["float32", "bfloat16"] | None = None
     remat: bool = False
 
     def __post_init__(self):

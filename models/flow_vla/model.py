@@ -33,7 +33,7 @@ class FlowVLA(nnx.Module):
 
     def __init__(self, config: FlowVLAConfig, rngs: nnx.Rngs):
         self.config = config
-        self._init_prefix(rngs, jnp.dtype(config.param_dtype))
+        self._init_prefix(rngs, jnp.dtype(config.prefix_param_dtype or config.param_dtype))
         self._init_suffix(rngs, jnp.dtype(config.param_dtype))
 
     def _init_prefix(self, rngs: nnx.Rngs, dtype: jnp.dtype) -> None:
