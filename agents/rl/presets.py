@@ -60,4 +60,56 @@ def debug() -> TrainConfig:
     )
 
 
-CONFIGS = {config.name: config for config in (quickstart(), debug())}
+def pick_place() -> TrainConfig:
+    """The harder task: put the named cube on the named disc."""
+    return replace(
+        quickstart(),
+        name="pick-place",
+        env=TabletopConfig(task="pick-place", horizon=60, cubes=2, reward="shaped"),
+    )
+
+
+def pi0_model() -> models.FlowVLAConfig:
+    """pi0 at full size on the tabletop's two cameras; a frozen bfloat16 prefix."""
+    return replace(
+        models.pi0(),
+        cameras=(models.CameraConfig("scene", 224), models.CameraConfig("wrist", 224)),
+        horizon=5,
+        dtype="bfloat16",
+        prefix_param_dtype="bfloat16",
+        remat=True,
+    )
+
+
+def pi0_tabletop() -> TrainConfig:
+    """pi0 (3.2 billion parameters) on pick-and-place; for 16 chips of 16 GiB.
+
+    Sizes and rates are those that piRL reports for pi0 (arXiv 2510.25889, tables 11-13): a suffix
+    critic, Flow-SDE with K = 4 and a = 0.5, chunks of 5 actions, 2048 samples a minibatch.
+    """
+    return TrainConfig(
+        name="pi0-tabletop",
+        env=TabletopConfig(
+            task="pick-place",
+            horizon=60,
+            cubes=3,
+            reward="shaped",
+            image_size=224,
+            wrist_size=224,
+        ),
+        policy=PolicyConfig(model=pi0_model(), critic="suffix", critic_hidden=(512, 256, 128)),
+        # A pretrained vision-language model needs no grounding.
+        ground=FitConfig(steps=0),
+        sft=FitConfig(episodes=128, noise_std=0.1, steps=2000, batch=256, lr=2.5e-5, b2=0.95),
+        rl=RLConfig(
+            rollout=RolloutConfig(envs=512, calls=16, chunk=5, store_context=False),
+            sampler=SamplerConfig(kind="sde", steps=4, noise_level=0.5),
+            loss=PPOLossConfig(reduction="sum"),
+            optimiser=OptimiserConfig(lr=5e-6, critic_lr=1e-4, epochs=4, minibatches=4),
+        ),
+        eval=EvalConfig(episodes=512, every=10),
+        iterations=300,
+    )
+
+
+CONFIGS = {config.name: config for config in (quickstart(), pick_place(), pi0_tabletop(), debug())}
