@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from loomax.agents.rl.bounds import at_least_one, check_shared
 from loomax.agents.rl.loss_config import (
     CreditConfig,
     GroupConfig,
@@ -45,11 +46,9 @@ class FitConfig:
         if not self.steps:
             return
         for field_name, size in (("batch", self.batch), ("episodes", self.episodes)):
-            if size < 1 or size % devices:
-                raise ValueError(
-                    f"{name}.{field_name} is {size}; it must be a positive multiple of the "
-                    f"{devices} devices that share the batch"
-                )
+            check_shared(f"{name}.{field_name}", size, devices)
+        at_least_one(f"{name}.steps", self.steps, "0 skips the stage")
+        at_least_one(f"{name}.log_every", self.log_every, "the default is 100")
         if self.steps % self.log_every:
             raise ValueError(
                 f"{name}.steps is {self.steps}; it must be a multiple of {name}.log_every "
@@ -158,10 +157,14 @@ class RLConfig:
                 f"rollout.chunk is {rollout.chunk}; it must lie in 1..{horizon}, the policy's "
                 "horizon"
             )
-        if rollout.envs % devices:
+        check_shared("rollout.envs", rollout.envs, devices)
+        at_least_one("rollout.calls", rollout.calls, "policy calls per iteration")
+        at_least_one("optimiser.minibatches", optimiser.minibatches, "1 takes the whole rollout")
+        at_least_one("optimiser.epochs", optimiser.epochs, "1 reads every sample once")
+        if not 0 <= optimiser.ema < 1:
             raise ValueError(
-                f"rollout.envs is {rollout.envs}; it must be a multiple of the {devices} devices "
-                "that share the batch"
+                f"optimiser.ema is {optimiser.ema}; it must lie in [0, 1) (0 takes the last "
+                "parameters)"
             )
         if rollout.calls % optimiser.minibatches:
             raise ValueError(
@@ -219,8 +222,34 @@ class TrainConfig:
         self.rl.validate(horizon, shards)
         for name, fit in (("ground", self.ground), ("sft", self.sft)):
             fit.validate(name, shards)
-        if self.eval.episodes % shards:
+        check_shared("eval.episodes", self.eval.episodes, shards)
+        at_least_one("checkpoint_every", self.checkpoint_every, "iterations between checkpoints")
+        if self.iterations < 0:
             raise ValueError(
-                f"eval.episodes is {self.eval.episodes}; it must be a multiple of the {shards} "
-                "devices that share the batch"
+                f"iterations is {self.iterations}; it must be at least 0 (0 only fits and scores)"
             )
+        self._validate_world()
+
+    def _validate_world(self) -> None:
+        """Refuses stages that the world or the policy has nothing for."""
+        if isinstance(self.policy, MLPPolicyConfig) and self.ground.steps:
+            raise ValueError(
+                f"ground.steps is {self.ground.steps}, but an MLP policy has no prefix to ground; "
+                "use ground.steps=0"
+            )
+        if not isinstance(self.env, PointMassConfig):
+            return
+        if not isinstance(self.policy, MLPPolicyConfig):
+            raise ValueError(
+                "env is the point mass, which has no images, and the policy looks at images; use "
+                "an MLP policy"
+            )
+        for name, value in (
+            ("sft.steps", self.sft.steps),
+            ("eval.video_episodes", self.eval.video_episodes),
+        ):
+            if value:
+                raise ValueError(
+                    f"{name} is {value}, but the point mass has neither expert nor images; use "
+                    f"{name}=0"
+                )

@@ -10,3 +10,15 @@ class MLPPolicyConfig:
     horizon: int = 2
     action_dim: int = 2
     width: int = 64
+
+    def check(self, action_size: int) -> None:
+        """Refuses a policy whose actions do not cover those of an environment.
+
+        Raises:
+            ValueError: naming both sizes.
+        """
+        if self.action_dim < action_size:
+            raise ValueError(
+                f"policy.action_dim is {self.action_dim}; the environment's actions have "
+                f"{action_size} dimensions, so use at least that"
+            )

@@ -78,7 +78,12 @@ class MLPFlowPolicy:
 def make_mlp_policy(
     config: MLPPolicyConfig, sampler: SamplerConfig, env: Env, *, key: Key[Array, ""] | None = None
 ) -> tuple[MLPFlowPolicy, PyTree]:
-    """A policy for an environment and its parameters (shapes only without a key)."""
+    """A policy for an environment and its parameters (shapes only without a key).
+
+    Raises:
+        ValueError: if the policy's actions are smaller than the environment's.
+    """
+    config.check(env.action_size)
 
     def build(rngs):
         return MLPFlow(config, env.proprio_size, env.privileged_size, rngs)
