@@ -1,10 +1,10 @@
 """Scripted demonstrations: observations at chunk boundaries and the actions that followed.
 
-Axes: N samples, C actions of a chunk, A action dimensions.
+Axes: T policy calls, B environments, N samples, C actions of a chunk, A action dimensions.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,65 +18,70 @@ from loomax.envs.vector import Controller, Observation, VectorEnv
 
 @struct.dataclass
 class Demonstrations:
-    """Samples of a scripted expert; leading axes are [T, B] when collected, [N] when flattened."""
+    """Samples of a scripted expert; leading axes are [T, B] when collected, [N] when flattened.
+
+    `asked` holds the observation of the same scene under another instruction that it allows, and
+    in "pointing" where the thing then named appears in the images. The arm need not be after it,
+    so grounding learnt from `asked` cannot be read off the arm's motion.
+    """
 
     obs: Observation
+    asked: Observation
     actions: Float[Array, "*n C A"]
     valid: Bool[Array, "*n C"]
     success: Bool[Array, "*n"]
 
 
-def scripted(expert: Callable[[State], Array], noise_std: float) -> Controller:
-    """A controller that runs the expert under Gaussian action noise and keeps its clean action.
+def scripted(expert: Callable[[State], Array]) -> Controller:
+    """A controller that runs the expert plus the given action noise and keeps its clean action.
 
     Noise leads the arm off the expert's own path, so that the samples show how to come back.
     """
 
     def controller(state, noise):
         meant = expert(state)
-        return jnp.clip(meant + noise_std * noise, -1.0, 1.0), meant
+        return jnp.clip(meant + noise, -1.0, 1.0), meant
 
     return controller
 
 
-def collect(
-    venv: VectorEnv,
-    keys: Key[Array, " B"],
-    *,
-    chunks: int,
-    chunk: int,
-    expert: Callable[[State], Array],
-    noise_std: float,
-    relabel: Callable[..., State] | None = None,
-    key: Key[Array, ""],
-) -> Demonstrations:
-    """One expert episode per key, as [chunks, B] samples.
+@dataclass(frozen=True)
+class Collector:
+    """Plays one expert episode per key: `(keys, noise_std, *, key) -> samples [T, B]`."""
 
-    Args:
-        relabel: `(state, *, key) -> state` that gives another valid instruction for the same
-            scene. With it the observations name an object that the arm need not be after, so
-            that grounding cannot be read off the arm's motion.
-    """
-    venv = replace(venv, controller=scripted(expert, noise_std))
-    state, obs = venv.reset(keys)
-    batch, size = keys.shape[0], venv.env.action_size
+    venv: VectorEnv
+    calls: int
+    chunk: int
 
-    def body(carry, t):
-        state, obs = carry
-        noise_key, label_key = jax.random.split(jax.random.fold_in(key, t))
-        noise = jax.random.normal(noise_key, (batch, chunk, size))
-        following, next_obs, outcome = venv.chunk(state, noise)
-        kept = dict(obs)
-        if relabel is not None:
-            labelled = jax.vmap(lambda s, k: relabel(s, key=k))(
-                state, jax.random.split(label_key, batch)
-            )
-            kept.update(labelled.obs)
-        sample = Demonstrations(kept, outcome.actions, outcome.valid, outcome.success)
-        return (following, next_obs), sample
+    def __call__(
+        self, keys: Key[Array, " B"], noise_std: Float[Array, ""], *, key: Key[Array, ""]
+    ) -> Demonstrations:
+        env = self.venv.env
+        venv = replace(self.venv, controller=scripted(env.expert))
+        batch = keys.shape[0]
 
-    _, samples = jax.lax.scan(body, (state, obs), jnp.arange(chunks))
-    return samples.replace(success=jnp.broadcast_to(samples.success[-1], samples.success.shape))
+        def body(carry, t):
+            state, obs = carry
+            noise_key, label_key = jax.random.split(jax.random.fold_in(key, t))
+            noise = jax.random.normal(noise_key, (batch, self.chunk, env.action_size))
+            following, next_obs, outcome = venv.chunk(state, noise_std * noise)
+            asked = self._ask(state, key=label_key)
+            sample = Demonstrations(obs, asked, outcome.actions, outcome.valid, outcome.success)
+            return (following, next_obs), sample
+
+        _, samples = jax.lax.scan(body, venv.reset(keys), jnp.arange(self.calls))
+        return samples.replace(
+            success=jnp.broadcast_to(samples.success[-1], samples.success.shape)
+        )
+
+    def _ask(self, state: State, *, key: Key[Array, ""]) -> Observation:
+        env = self.venv.env
+
+        def one(state, key):
+            other = env.relabel(state, key=key)
+            return dict(other.obs, pointing=env.pointing(other))
+
+        return jax.vmap(one)(state, jax.random.split(key, state.done.shape[0]))
 
 
 def flatten(samples: Any) -> Any:

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from loomax.agents.rl import stages
-from loomax.agents.rl.config import TrainConfig
+from loomax.agents.rl.config import FitConfig, TrainConfig
 from loomax.agents.rl.evaluate import CONTROLS, Evaluation
 from loomax.agents.rl.iteration import TrainState
 from loomax.agents.rl.parts import build
 from loomax.agents.rl.plots import learning_curves
 from loomax.agents.rl.report import Result, Score, artefacts, table, write_result
+from loomax.agents.rl.stages import Stages
 from loomax.agents.rl.video import before_and_after
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.compile import physics_options
@@ -30,11 +30,17 @@ from loomax.runtime.metrics import MetricsWriter
 from loomax.runtime.progress import Progress
 
 HELD_OUT, MONITOR = 0, 1
+SUPERVISED = (("ground", stages.ground), ("sft", stages.fine_tune))
+
+
+def leads() -> bool:
+    """Whether this is the process that prints and writes for all."""
+    return jax.process_index() == 0
 
 
 def say(text: str) -> None:
     """Prints a line from the first process only."""
-    if jax.process_index() == 0:
+    if leads():
         print(text, flush=True)
 
 
@@ -45,13 +51,25 @@ class Trainer:
         self.config, self.run_dir = config, run_dir
         self.parts = build(config)
         self.key = jax.random.key(config.seed)
-        self.start = time.monotonic()
+        self.start, self.spent = time.monotonic(), 0.0
         self.tuned = Checkpointer(run_dir / "checkpoints" / "sft", keep=1)
         self.checkpoints = Checkpointer(run_dir / "checkpoints" / "rl", keep=2)
-        whole = replicated(self.parts.mesh)
+        self.whole = replicated(self.parts.mesh)
         self.scorer = jax.jit(
-            self.parts.evaluator, compiler_options=physics_options(), out_shardings=whole
+            self.parts.evaluator, compiler_options=physics_options(), out_shardings=self.whole
         )
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that the run has taken, those before a restart included."""
+        return self.spent + time.monotonic() - self.start
+
+    def writer(self) -> MetricsWriter:
+        """Metrics that go on after the newest checkpoint."""
+        step = self.checkpoints.latest_step()
+        if step is None and self.tuned.steps():
+            step = 0
+        return MetricsWriter(self.run_dir, step, counted=("rl/", "eval/"), enabled=leads())
 
     def key_of(self, purpose: str) -> jax.Array:
         """A key of its own for every purpose."""
@@ -73,49 +91,56 @@ class Trainer:
     # ------------------------------------------------------------------- supervised stages
 
     def tune(self, writer: MetricsWriter) -> tuple[Any, Any]:
-        """Grounded and fine-tuned (trained, frozen), from the checkpoint if there is one."""
-        params = self.parts.init_params(key=self.key_of("init"))
+        """Grounded and fine-tuned (trained, frozen); finished stages come from the checkpoint."""
+        params, done = self.parts.init_params(key=self.key_of("init")), 0
         kept = self.tuned.restore(jax.eval_shape(lambda: params))
         if kept is not None:
-            say("supervised stages: taken from the checkpoint")
-            return kept[1]
-        for name, stage in (("ground", stages.ground), ("sft", stages.fine_tune)):
+            done, params, notes = kept
+            self.spent = notes["wall_s"]
+            say(f"supervised stages: {done} of {len(SUPERVISED)} taken from the checkpoint")
+        for number, (name, stage) in enumerate(SUPERVISED[done:], start=done + 1):
+            params = jax.device_put(params, self.whole)
             fit = getattr(self.config, name)
-            if not fit.steps:
-                continue
-            with Progress(fit.steps, name) as progress:
+            if fit.steps:
+                params = self.fit(name, stage, fit, params, writer)
+            self.tuned.save(number, params, {"wall_s": self.wall_s})
+        return jax.device_put(params, self.whole)
 
-                def log(step, metrics, name=name, every=fit.log_every, progress=progress):
-                    writer.write(step, metrics, prefix=f"{name}/")
-                    progress.update(every, **metrics)
+    def fit(self, name: str, stage: Any, config: FitConfig, params: Any, writer: MetricsWriter):
+        """One supervised stage."""
+        with Progress(config.steps, name, enabled=leads()) as progress:
 
-                params = stage(self.parts, fit, params, on_log=log, key=self.key_of(name))
-        self.tuned.save(0, params, {})
-        return params
+            def log(step, metrics):
+                writer.write(step, metrics, prefix=f"{name}/")
+                progress.update(config.log_every, **metrics)
+
+            return stage(self.parts, config, params, on_log=log, key=self.key_of(name))
 
     # ------------------------------------------------------------------------------- RL
 
     def improve(self, params: tuple[Any, Any], writer: MetricsWriter) -> tuple[TrainState, dict]:
         """Runs the iterations that are left; returns the last state and its notes."""
         learner, config = self.parts.learner, self.config
-        init = jax.jit(learner.init, compiler_options=physics_options())
         abstract = jax.eval_shape(learner.init, *params, key=self.key)
         shardings = self.parts.state_shardings(abstract)
         kept = self.checkpoints.restore(with_shardings(abstract, shardings))
         if kept is None:
-            state = jax.device_put(init(*params, key=self.key_of("envs")), shardings)
+            init = jax.jit(
+                learner.init, compiler_options=physics_options(), out_shardings=shardings
+            )
+            state = init(*params, key=self.key_of("envs"))
             notes = {"env_steps": 0, "streak": 0, "wall_s": 0.0}
         else:
             _, state, notes = kept
-            self.start -= notes["wall_s"]
+            self.start, self.spent = time.monotonic(), notes["wall_s"]
         program = jax.jit(
             learner,
             donate_argnames=("state",),
-            out_shardings=(shardings, replicated(self.parts.mesh)),
+            out_shardings=(shardings, self.whole),
             compiler_options=physics_options(),
         )
         first = int(state.step)
-        with Progress(config.iterations - first, "rl") as progress:
+        with Progress(config.iterations - first, "rl", enabled=leads()) as progress:
             for step in range(first + 1, config.iterations + 1):
                 if notes["streak"] >= 2:
                     break
@@ -129,12 +154,13 @@ class Trainer:
                 progress.update(1, **{name: metrics[name] for name in shown})
                 if step % config.checkpoint_every == 0:
                     self.checkpoint(step, state, notes)
-        self.checkpoint(int(state.step), state, notes)
+        if int(state.step) != self.checkpoints.latest_step():
+            self.checkpoint(int(state.step), state, notes)
         return state, notes
 
     def checkpoint(self, step: int, state: TrainState, notes: dict) -> None:
         """Saves everything that the next iteration needs."""
-        notes["wall_s"] = time.monotonic() - self.start
+        notes["wall_s"] = self.wall_s
         self.checkpoints.save(step, state, notes)
 
     def monitor(self, step: int, state: TrainState, notes: dict, writer: MetricsWriter) -> None:
@@ -160,22 +186,6 @@ class Trainer:
             name: Score(int(np.asarray(e.success).sum()), e.success.size)
             for name, e in episodes.items()
         }
-        paths = {
-            "result": self.run_dir / "result.json",
-            "metrics": self.run_dir / "metrics.jsonl",
-            "learning curves": self.run_dir / "plots" / "learning_curves.png",
-            "checkpoint": self.run_dir / "checkpoints",
-            "video": self.run_dir / "videos" / "before_after.mp4",
-        }
-        learning_curves(paths["metrics"], paths["learning curves"])
-        if config.eval.video_episodes:
-            paths["video"] = before_and_after(
-                config.env,
-                episodes["before RL"],
-                episodes["after RL"],
-                paths["video"],
-                config.eval.video_episodes,
-            )
         first, last, shuffled, black = scores.values()
         result = Result(
             success_before=first.rate,
@@ -185,17 +195,35 @@ class Trainer:
             success_shuffled_instructions=shuffled.rate,
             success_black_images=black.rate,
             episodes=last.trials,
-            wall_s=time.monotonic() - self.start,
+            wall_s=self.wall_s,
             env_steps=notes["env_steps"],
             iterations=int(state.step),
             config=config.name,
             seed=config.seed,
         )
-        write_result(paths["result"], result)
-        say("\n" + table(scores) + "\n")
-        say(f"{notes['env_steps']} environment steps of RL, {result.wall_s:.0f} s in all\n")
-        say(artefacts(paths))
+        if leads():
+            paths = self.write(result, episodes["before RL"], episodes["after RL"])
+            say("\n" + table(scores) + "\n")
+            say(f"{notes['env_steps']} environment steps of RL, {result.wall_s:.0f} s in all\n")
+            say(artefacts(paths))
         return result
+
+    def write(self, result: Result, before: Evaluation, after: Evaluation) -> dict[str, Path]:
+        """Result, curves and video; returns where everything of the run lies."""
+        config = self.config
+        paths = {
+            "result": self.run_dir / "result.json",
+            "metrics": self.run_dir / "metrics.jsonl",
+            "learning curves": self.run_dir / "plots" / "learning_curves.png",
+            "checkpoint": self.run_dir / "checkpoints",
+            "video": self.run_dir / "videos" / "before_after.mp4",
+        }
+        learning_curves(paths["metrics"], paths["learning curves"])
+        count = config.eval.video_episodes
+        if count:
+            paths["video"] = before_and_after(config.env, before, after, paths["video"], count)
+        write_result(paths["result"], result)
+        return paths
 
 
 def final_params(state: TrainState) -> tuple[Any, Any]:
@@ -224,9 +252,10 @@ def train(config: TrainConfig, run_dir: Path) -> Result:
         ValueError: if the configuration is inconsistent (value, bound and fix are named).
     """
     config.validate(jax.device_count())
-    atomic_write(run_dir / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
+    if leads():
+        atomic_write(run_dir / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
     trainer = Trainer(config, run_dir)
-    with MetricsWriter(run_dir, resume_step=trainer.checkpoints.latest_step()) as writer:
+    with trainer.writer() as writer:
         tuned = trainer.tune(writer)
         state, notes = trainer.improve(jax.tree.map(jnp.copy, tuned), writer)
     return trainer.report(tuned, state, notes)

@@ -17,7 +17,7 @@ from loomax.envs.types import Env
 from loomax.envs.vector import Observation
 from loomax.models.flow_vla.heads import Heads, HeadsConfig, noise_std, value
 from loomax.models.flow_vla.model import FlowVLA, initialise, is_action_expert
-from loomax.models.flow_vla.prefix import Prefix, encode_prefix, ground
+from loomax.models.flow_vla.prefix import Prefix, asked_logits, encode_prefix, ground
 from loomax.models.flow_vla.sampler_config import SamplerConfig
 from loomax.models.flow_vla.suffix import velocity
 from loomax.models.tokenizer import default_tokenizer
@@ -88,18 +88,26 @@ class VLAPolicy:
     def _net(self, params: PyTree) -> PolicyNet:
         return nnx.merge(self.graphdef, *params)
 
-    def encode(self, params: PyTree, obs: Observation) -> Context:
-        """Runs the prefix once per observation."""
+    def inputs(self, obs: Observation) -> dict[str, Any]:
+        """The model's form of an observation: tokenised instruction, padded state."""
         said = obs["instruction"]
         room = self.config.model.state_dim - obs["proprio"].shape[-1]
-        state = jnp.pad(obs["proprio"], ((0, 0), (0, room)))
-        inputs = {
+        return {
             "images": obs["images"],
             "tokens": jnp.asarray(np.array(self.tokens, np.int32))[said],
             "token_mask": jnp.asarray(np.array(self.token_mask, bool))[said],
-            "state": state,
+            "state": jnp.pad(obs["proprio"], ((0, 0), (0, room))),
         }
-        return Context(batch_first(encode_prefix(self._net(params).vla, inputs)), state)
+
+    def encode(self, params: PyTree, obs: Observation) -> Context:
+        """Runs the prefix once per observation."""
+        inputs = self.inputs(obs)
+        prefix = encode_prefix(self._net(params).vla, inputs)
+        return Context(batch_first(prefix), inputs["state"])
+
+    def asked_logits(self, params: PyTree, obs: Observation) -> dict[str, Float[Array, "B P C"]]:
+        """Attention of the key points that the instruction asks for, by camera."""
+        return asked_logits(self._net(params).vla, self.inputs(obs))
 
     def ground(self, params: PyTree, context: Context) -> Float[Array, "B G"]:
         """The grounding head's output."""

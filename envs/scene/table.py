@@ -1,6 +1,5 @@
 """The tabletop scene: arm, table plane, coloured cubes, flat discs and two cameras."""
 
-import math
 from dataclasses import dataclass
 
 import mujoco
@@ -127,4 +126,3 @@ def cube_dof(index: int) -> int:
     return 9 + 6 * index
 
 
-TAU = 2 * math.pi

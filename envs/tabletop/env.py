@@ -15,6 +15,7 @@ from loomax.envs.scene.table import CUBE_HALF, DISC_HALF_HEIGHT, Ids, TableScene
 from loomax.envs.tabletop import observation
 from loomax.envs.tabletop.config import CUBE_COLOURS, DISC_COLOURS, TabletopConfig
 from loomax.envs.tabletop.expert import expert
+from loomax.envs.tabletop.pointing import Pointing, project
 from loomax.envs.tabletop.task import lifted, potential, succeeded
 from loomax.envs.tabletop.world import YAW, View, World, scatter, view
 from loomax.envs.types import State
@@ -164,6 +165,15 @@ class Tabletop:
     def expert(self, state: State) -> Float[Array, "7"]:
         """The scripted expert's action."""
         return expert(self.config, state.data, view(state.data))
+
+    def pointing(self, state: State) -> dict[str, Pointing]:
+        """Where the named cube (and disc) appear, by camera."""
+        now = view(state.data)
+        things = now.cube[None]
+        if self.config.discs:
+            things = jnp.stack([now.cube, jnp.append(now.goal, 0.0)])
+        poses = physics.poses(self.model, state.data.physics.qpos)
+        return {name: project(scene, poses, things) for name, scene in self.cameras.items()}
 
     # ------------------------------------------------------------------------------ render
 

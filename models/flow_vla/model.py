@@ -44,6 +44,7 @@ class FlowVLA(nnx.Module):
             self.vision = nnx.Dict(
                 {k.name: KeypointStem(keypoint_shape(c, k), rngs=rngs) for k in c.cameras}
             )
+            self.summary = Dense(c.text_tokens * c.width, c.vision.summary, rngs=rngs)
         table = jax.random.normal(rngs.params(), (c.vocab, c.width), dtype)
         self.embedding = nnx.Param(table * c.width**-0.5)
         self.trunk = Stack(stack_shape(c, c.width, c.mlp), rngs=rngs, dtype=dtype)
@@ -91,9 +92,9 @@ def siglip_shape(c: FlowVLAConfig) -> SiglipShape:
 
 
 def keypoint_shape(c: FlowVLAConfig, camera: CameraConfig) -> KeypointShape:
-    v, text = c.vision, c.text_tokens * c.width
+    v = c.vision
     return KeypointShape(
-        camera.size, v.stride, v.features, camera.learned, camera.asked, c.width, text
+        camera.size, v.stride, v.features, camera.learned, camera.asked, c.width, v.summary
     )
 
 

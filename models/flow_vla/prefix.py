@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from loomax.models.attention import attend, block_mask, positions_of
 from loomax.models.flow_vla.config import FlowVLAConfig
@@ -20,6 +20,8 @@ from loomax.models.flow_vla.stack import (
     normalise,
     queries_keys_values,
 )
+from loomax.models.layers import gelu
+from loomax.models.vision.keypoint import describe, keypoint_logits
 
 
 @struct.dataclass
@@ -69,8 +71,7 @@ def embed_prefix(
     c = model.config
     check_observation(c, obs)
     dtype, batch = jnp.dtype(c.dtype), obs["tokens"].shape[0]
-    text = model.embedding[...][obs["tokens"]].astype(dtype) * jnp.asarray(c.width**0.5, dtype)
-    said = jnp.where(obs["token_mask"][..., None], text, 0).reshape(batch, -1)
+    text, said = embed_text(model, obs["tokens"]), instruction_summary(model, obs)
     tokens, masks = [], []
 
     def add(part: Array, valid: Array | None = None) -> None:
@@ -78,6 +79,10 @@ def embed_prefix(
         valid = jnp.ones((batch, 1), bool) if valid is None else valid
         masks.append(jnp.broadcast_to(valid, part.shape[:2]))
 
+    said = None
+    if c.vision.kind == "keypoint":
+        kept = jnp.where(obs["token_mask"][..., None], text, 0)
+        said = gelu(model.summary(kept.reshape(batch, -1)))
     for camera in c.cameras:
         image = as_float(obs["images"][camera.name], dtype)
         valid = obs.get("image_mask", {}).get(camera.name)
@@ -122,9 +127,38 @@ def encode_prefix(model: FlowVLA, obs: dict[str, Any]) -> Prefix:
         return finish_layer(p, x, attend(q, k, v, mask), gate, None), (k, v)
 
     body = jax.checkpoint(layer) if model.config.remat else layer
-    x, (keys, values) = jax.lax.scan(body, x, layers_of(model.trunk))
+    x, (keys, values) = jax.lax.scan(body, x, layers_of(model.trunk), unroll=model.config.unroll)
     out, _ = normalise(layers_of(model.trunk_norm), x, None)
     return Prefix(keys, values, valid, out)
+
+
+def asked_logits(model: FlowVLA, obs: dict[str, Any]) -> dict[str, Float[Array, "B P C"]]:
+    """Where the key points that the instruction asks for look, per camera (key-point stems only).
+
+    Under `jit` beside `encode_prefix` the stems are computed once.
+    """
+    c = model.config
+    dtype = jnp.dtype(c.dtype)
+    said = instruction_summary(model, obs)
+    found = {}
+    for camera in c.cameras:
+        stem = model.vision[camera.name]
+        cells = describe(stem, as_float(obs["images"][camera.name], dtype))
+        found[camera.name] = keypoint_logits(stem, cells, said)[:, camera.learned :]
+    return found
+
+
+def instruction_summary(model: FlowVLA, obs: dict[str, Any]) -> Float[Array, "B E"]:
+    """All text embeddings of an observation in one row, padding as zeros."""
+    text = embed_text(model, obs["tokens"])
+    return jnp.where(obs["token_mask"][..., None], text, 0).reshape(text.shape[0], -1)
+
+
+def embed_text(model: FlowVLA, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+    """Token embeddings, scaled as Gemma does."""
+    dtype = jnp.dtype(model.config.dtype)
+    scale = jnp.asarray(model.config.width**0.5, dtype)
+    return model.embedding[...][tokens].astype(dtype) * scale
 
 
 def ground(model: FlowVLA, prefix: Prefix) -> Float[Array, "B G"]:

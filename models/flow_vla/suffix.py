@@ -93,7 +93,8 @@ def velocity(
         return finish_layer(p, h, attend(q, k, v, mask), gate, cond), None
 
     body = jax.checkpoint(layer) if c.remat else layer
-    h, _ = jax.lax.scan(body, h, (layers_of(model.expert), prefix.keys, prefix.values))
+    layers = (layers_of(model.expert), prefix.keys, prefix.values)
+    h, _ = jax.lax.scan(body, h, layers, unroll=c.unroll)
     return read_actions(model, h, cond)
 
 
