@@ -30,7 +30,7 @@ from loomax.runtime.metrics import MetricsWriter
 from loomax.runtime.progress import Progress
 
 HELD_OUT, MONITOR = 0, 1
-SUPERVISED = (("ground", stages.ground), ("sft", stages.fine_tune))
+SUPERVISED = (("ground", Stages.ground), ("sft", Stages.fine_tune))
 
 
 def leads() -> bool:
@@ -50,6 +50,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, run_dir: Path):
         self.config, self.run_dir = config, run_dir
         self.parts = build(config)
+        self.stages = Stages.of(self.parts)
         self.key = jax.random.key(config.seed)
         self.start, self.spent = time.monotonic(), 0.0
         self.tuned = Checkpointer(run_dir / "checkpoints" / "sft", keep=1)
@@ -114,7 +115,7 @@ class Trainer:
                 writer.write(step, metrics, prefix=f"{name}/")
                 progress.update(config.log_every, **metrics)
 
-            return stage(self.parts, config, params, on_log=log, key=self.key_of(name))
+            return stage(self.stages, config, params, on_log=log, key=self.key_of(name))
 
     # ------------------------------------------------------------------------------- RL
 

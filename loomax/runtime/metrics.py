@@ -23,11 +23,17 @@ class MetricsWriter:
         resume_step: the step that the run goes on from. Lines of later steps belong to work
             that was lost and are dropped, as is a last line that a crash cut short. None
             starts a new file.
+        counted: prefixes of the metrics that `resume_step` counts; lines of others are kept.
         enabled: False on all processes but the first.
     """
 
     def __init__(
-        self, run_dir: str | Path, resume_step: int | None = None, *, enabled: bool = True
+        self,
+        run_dir: str | Path,
+        resume_step: int | None = None,
+        *,
+        counted: tuple[str, ...] = ("",),
+        enabled: bool = True,
     ):
         self._file: TextIO | None = None
         if not enabled:
@@ -36,7 +42,11 @@ class MetricsWriter:
         run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / FILE
         kept = [] if resume_step is None else read(run_dir)
-        lines = [json.dumps(row) + "\n" for row in kept if row["step"] <= resume_step]
+        lines = [
+            json.dumps(row) + "\n"
+            for row in kept
+            if row["step"] <= resume_step or not _holds(row, counted)
+        ]
         atomic_write(path, "".join(lines))
         self._file = open(path, "a", encoding="utf-8")
         purge = 0 if resume_step is None else resume_step + 1
@@ -72,6 +82,10 @@ class MetricsWriter:
     ) -> None:
         del kind, error, trace
         self.close()
+
+
+def _holds(row: dict, prefixes: tuple[str, ...]) -> bool:
+    return any(name.startswith(prefixes) for name in row)
 
 
 def read(run_dir: str | Path) -> list[dict]:
