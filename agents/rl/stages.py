@@ -16,7 +16,6 @@ from loomax.agents.rl.demos import Collector, Demonstrations, flatten
 from loomax.agents.rl.fit import Fitter
 from loomax.agents.rl.grounding import grounding_loss
 from loomax.agents.rl.parts import Parts
-from loomax.agents.rl.policy import FlowPolicy
 from loomax.agents.rl.sft import flow_matching_loss, pad_actions
 from loomax.runtime.compile import physics_options
 
@@ -101,53 +100,3 @@ class Stages:
         fitter = Fitter(config, loss, self.parts.mesh)
         data = (contexts, actions, mask)
         return fitter.run(trained, data, on_log=on_log, key=fit_key), frozen
-
-    def ground(
-        self, config: FitConfig, params: tuple, *, on_log: Log, key: Key[Array, ""]
-    ) -> tuple:
-        """Fits the prefix to find the named thing; returns (trained, frozen)."""
-        trained, frozen = params
-        data_key, fit_key = jax.random.split(key)
-        samples = self.gather(config, key=data_key)
-        obs = dict(samples.asked, images=samples.obs["images"])
-
-        def loss(frozen: PyTree, obs: PyTree, *, key: Key[Array, ""]) -> tuple:
-            return grounding_loss(self.parts.policy, (trained, frozen), obs, obs["grounding"])
-
-        fitter = Fitter(config, loss, self.parts.mesh)
-        return trained, fitter.run(frozen, obs, on_log=on_log, key=fit_key)
-
-    def fine_tune(
-        self, config: FitConfig, params: tuple, *, on_log: Log, key: Key[Array, ""]
-    ) -> tuple:
-        """Fits the expert to demonstrations by flow matching; returns (trained, frozen)."""
-        trained, frozen = params
-        policy = self.parts.policy
-        data_key, fit_key = jax.random.split(key)
-        samples = self.gather(config, key=data_key)
-        contexts = encode_all(policy, params, samples.obs)
-        actions, mask = jax.jit(pad_actions, static_argnums=(2, 3))(
-            samples.actions, samples.valid, policy.horizon, policy.action_dim
-        )
-
-        def loss(trained: PyTree, batch: tuple, *, key: Key[Array, ""]) -> tuple:
-            context, actions, mask = batch
-            value = flow_matching_loss(policy, (trained, frozen), context, actions, mask, key=key)
-            return value, {"loss": value}
-
-        fitter = Fitter(config, loss, self.parts.mesh)
-        data = (contexts, actions, mask)
-        return fitter.run(trained, data, on_log=on_log, key=fit_key), frozen
-
-
-def encode_all(policy: FlowPolicy, params: PyTree, obs: PyTree) -> PyTree:
-    """Contexts of many observations, a batch at a time."""
-    encode = jax.jit(policy.encode)
-    count = jax.tree.leaves(obs)[0].shape[0]
-    pieces = []
-    for start in range(0, count, ENCODE_BATCH):
-        # The last batch wraps round to the start, so that one shape is compiled.
-        index = np.arange(start, start + ENCODE_BATCH) % count
-        batch = jax.tree.map(lambda x, i=index: x[i], obs)
-        pieces.append(jax.device_get(encode(params, batch)))
-    return jax.tree.map(lambda *x: np.concatenate(x)[:count], *pieces)
