@@ -11,9 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-Initializer = Callable[..., Array]
-
-lecun_normal = jax.nn.initializers.lecun_normal()
+from loomax.models.initialise import normal
 
 
 def matmul(x: Float[Array, "*B I"], kernel: Float[Array, "I O"]) -> Float[Array, "*B O"]:
@@ -25,7 +23,7 @@ def matmul(x: Float[Array, "*B I"], kernel: Float[Array, "I O"]) -> Float[Array,
 
 
 class Dense(nnx.Module):
-    """A linear map of the last axis, `kernel` [I, O] and `bias` [O]."""
+    """A linear map of the last axis, `kernel` [I, O] ~ N(0, std^2 or 1 / I) and `bias` [O] = 0."""
 
     def __init__(
         self,
@@ -33,10 +31,11 @@ class Dense(nnx.Module):
         outputs: int,
         *,
         rngs: nnx.Rngs,
-        kernel_init: Initializer = lecun_normal,
+        std: float | None = None,
         dtype: jnp.dtype = jnp.float32,
     ):
-        self.kernel = nnx.Param(kernel_init(rngs.params(), (inputs, outputs), dtype))
+        std = inputs**-0.5 if std is None else std
+        self.kernel = nnx.Param(normal(rngs, (inputs, outputs), std, dtype))
         self.bias = nnx.Param(jnp.zeros((outputs,), dtype))
 
     def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
@@ -52,13 +51,13 @@ class MLP(nnx.Module):
         *,
         rngs: nnx.Rngs,
         activation: Callable[[Array], Array] = jax.nn.relu,
-        last_init: Initializer = lecun_normal,
+        last_std: float | None = None,
     ):
         self.activation = activation
-        inits = [lecun_normal] * (len(sizes) - 2) + [last_init]
+        stds = [None] * (len(sizes) - 2) + [last_std]
         self.layers = nnx.List(
-            Dense(i, o, rngs=rngs, kernel_init=init)
-            for i, o, init in zip(sizes[:-1], sizes[1:], inits, strict=True)
+            Dense(i, o, rngs=rngs, std=std)
+            for i, o, std in zip(sizes[:-1], sizes[1:], stds, strict=True)
         )
 
     def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:

@@ -59,7 +59,7 @@ class Heads(nnx.Module):
             self.critic = MLP(
                 (sizes[config.critic], *config.critic_hidden, 1),
                 rngs=rngs,
-                last_init=jax.nn.initializers.normal(0.02),
+                last_std=0.02,
             )
         if config.noise:
             self.noise = MLP(

@@ -1,7 +1,5 @@
 """Parameters of a flow-VLA policy. What they compute is in `prefix` and `suffix`."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,6 +7,7 @@ from jaxtyping import Array, Key
 
 from loomax.models.flow_vla.config import CameraConfig, FlowVLAConfig
 from loomax.models.flow_vla.stack import Norm, Stack, StackShape
+from loomax.models.initialise import initialise, normal
 from loomax.models.layers import MLP, Dense
 from loomax.models.vision.keypoint import KeypointShape, KeypointStem
 from loomax.models.vision.siglip import Siglip, SiglipShape
@@ -45,14 +44,13 @@ class FlowVLA(nnx.Module):
                 {k.name: KeypointStem(keypoint_shape(c, k), rngs=rngs) for k in c.cameras}
             )
             self.summary = Dense(c.text_tokens * c.width, c.vision.summary, rngs=rngs)
-        table = jax.random.normal(rngs.params(), (c.vocab, c.width), dtype)
-        self.embedding = nnx.Param(table * c.width**-0.5)
+        self.embedding = nnx.Param(normal(rngs, (c.vocab, c.width), c.width**-0.5, dtype))
         self.trunk = Stack(stack_shape(c, c.width, c.mlp), rngs=rngs, dtype=dtype)
         self.trunk_norm = Norm((), c.width, 0, dtype)
         if c.prefix_state:
             self.prefix_state_proj = Dense(c.state_dim, c.width, rngs=rngs, dtype=dtype)
         if c.readout:
-            self.readout = nnx.Param(jax.random.normal(rngs.params(), (c.width,), dtype))
+            self.readout = nnx.Param(normal(rngs, (c.width,), 1.0, dtype))
         if c.ground:
             self.ground = MLP((c.width, c.width, c.ground), rngs=rngs)
 
@@ -101,15 +99,6 @@ def keypoint_shape(c: FlowVLAConfig, camera: CameraConfig) -> KeypointShape:
 def create(config: FlowVLAConfig, *, key: Key[Array, ""]) -> tuple[nnx.GraphDef, nnx.State]:
     """Graph definition and freshly drawn parameters, in one compiled program."""
     return initialise(lambda rngs: FlowVLA(config, rngs), key=key)
-
-
-def initialise(
-    build: Callable[[nnx.Rngs], nnx.Module], *, key: Key[Array, ""]
-) -> tuple[nnx.GraphDef, nnx.State]:
-    """Any module's graph definition and parameters; nothing runs eagerly."""
-    shapes = nnx.eval_shape(lambda: build(nnx.Rngs(jax.random.key(0))))
-    graphdef, _ = nnx.split(shapes)
-    return graphdef, jax.jit(lambda key: nnx.state(build(nnx.Rngs(key)), nnx.Param))(key)
 
 
 def is_action_expert(path: tuple, value: object = None) -> bool:

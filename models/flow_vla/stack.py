@@ -6,11 +6,11 @@ F hidden width, C conditioning width.
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree
 
+from loomax.models.initialise import normal
 from loomax.models.layers import gelu, matmul, rms_normalise
 from loomax.models.rope import rotate
 
@@ -49,8 +49,7 @@ class Stack(nnx.Module):
         s, lead = shape, (shape.depth,)
 
         def matrix(*dims: int, fan_in: int):
-            draw = jax.random.normal(rngs.params(), lead + dims, dtype)
-            return nnx.Param(draw * fan_in**-0.5)
+            return nnx.Param(normal(rngs, lead + dims, fan_in**-0.5, dtype))
 
         self.q = matrix(s.heads, s.width, s.head_dim, fan_in=s.width)
         self.kv = matrix(2, s.kv_heads, s.width, s.head_dim, fan_in=s.width)

@@ -20,6 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
+from loomax.models.initialise import normal
 from loomax.models.layers import Dense, gelu
 
 
@@ -75,15 +76,14 @@ class KeypointStem(nnx.Module):
 
     def __init__(self, shape: KeypointShape, *, rngs: nnx.Rngs):
         f, cells = shape.features, shape.cells**2
-        small = jax.nn.initializers.normal(0.02)
         self.shape = shape
         self.patch = Dense(3 * shape.stride**2, f, rngs=rngs)
-        self.place = nnx.Param(small(rngs.params(), (cells, f)))
+        self.place = nnx.Param(normal(rngs, (cells, f), 0.02))
         self.mix = Dense(f, f, rngs=rngs)
-        self.queries = nnx.Param(lecun(rngs, (f, shape.learned)))
-        self.bias = nnx.Param(small(rngs.params(), (cells, shape.tokens)))
+        self.queries = nnx.Param(normal(rngs, (f, shape.learned), f**-0.5))
+        self.bias = nnx.Param(normal(rngs, (cells, shape.tokens), 0.02))
         self.out = Dense(f + 2, shape.width, rngs=rngs)
-        self.names = nnx.Param(small(rngs.params(), (shape.tokens, shape.width)))
+        self.names = nnx.Param(normal(rngs, (shape.tokens, shape.width), 0.02))
         if shape.asked:
             self.ask = Dense(shape.text, shape.asked * f, rngs=rngs)
 
@@ -98,10 +98,6 @@ class KeypointStem(nnx.Module):
         pooled = jnp.einsum("bpg,bgf->bpf", weights, cells)
         found = jnp.concatenate([weights @ grid, pooled], axis=-1)
         return self.out(found) + self.names[...].astype(cells.dtype)
-
-
-def lecun(rngs: nnx.Rngs, shape: tuple[int, int]) -> Array:
-    return jax.nn.initializers.lecun_normal()(rngs.params(), shape)
 
 
 def describe(stem: KeypointStem, image: Array) -> Float[Array, "B C F"]:

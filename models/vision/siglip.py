@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from loomax.models.attention import attend
+from loomax.models.initialise import normal
 from loomax.models.layers import Dense, gelu, layer_norm
 
 
@@ -43,8 +44,7 @@ class StackedDense(nnx.Module):
     """`depth` linear maps, stacked on axis 0; `fan_in` sets the initial scale."""
 
     def __init__(self, kernel: tuple, bias: tuple, fan_in: int, *, rngs: nnx.Rngs, dtype):
-        scale = fan_in**-0.5
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), kernel, dtype) * scale)
+        self.kernel = nnx.Param(normal(rngs, kernel, fan_in**-0.5, dtype))
         self.bias = nnx.Param(jnp.zeros(bias, dtype))
 
 
@@ -84,8 +84,7 @@ class Siglip(nnx.Module):
         fan_in = s.patch**2 * 3
         kernel = (s.patch, s.patch, 3, s.width)
         self.embedding = StackedDense(kernel, (s.width,), fan_in, rngs=rngs, dtype=dtype)
-        place = jax.random.normal(rngs.params(), (1, s.tokens, s.width), dtype)
-        self.pos_embedding = nnx.Param(place * s.width**-0.5)
+        self.pos_embedding = nnx.Param(normal(rngs, (1, s.tokens, s.width), s.width**-0.5, dtype))
         self.blocks = EncoderStack(s, rngs=rngs, dtype=dtype)
         self.norm = StackedNorm((s.width,), dtype)
         self.head = Dense(s.width, s.out, rngs=rngs, dtype=dtype)
