@@ -71,7 +71,7 @@ def embed_prefix(
     c = model.config
     check_observation(c, obs)
     dtype, batch = jnp.dtype(c.dtype), obs["tokens"].shape[0]
-    text, said = embed_text(model, obs["tokens"]), instruction_summary(model, obs)
+    text = embed_text(model, obs["tokens"])
     tokens, masks = [], []
 
     def add(part: Array, valid: Array | None = None) -> None:
@@ -79,10 +79,7 @@ def embed_prefix(
         valid = jnp.ones((batch, 1), bool) if valid is None else valid
         masks.append(jnp.broadcast_to(valid, part.shape[:2]))
 
-    said = None
-    if c.vision.kind == "keypoint":
-        kept = jnp.where(obs["token_mask"][..., None], text, 0)
-        said = gelu(model.summary(kept.reshape(batch, -1)))
+    said = instruction_summary(model, obs) if c.vision.kind == "keypoint" else None
     for camera in c.cameras:
         image = as_float(obs["images"][camera.name], dtype)
         valid = obs.get("image_mask", {}).get(camera.name)
@@ -149,9 +146,10 @@ def asked_logits(model: FlowVLA, obs: dict[str, Any]) -> dict[str, Float[Array, 
 
 
 def instruction_summary(model: FlowVLA, obs: dict[str, Any]) -> Float[Array, "B E"]:
-    """All text embeddings of an observation in one row, padding as zeros."""
+    """What a key-point stem is told of the instruction; padding counts as zeros."""
     text = embed_text(model, obs["tokens"])
-    return jnp.where(obs["token_mask"][..., None], text, 0).reshape(text.shape[0], -1)
+    kept = jnp.where(obs["token_mask"][..., None], text, 0)
+    return gelu(model.summary(kept.reshape(text.shape[0], -1)))
 
 
 def embed_text(model: FlowVLA, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
