@@ -6,6 +6,7 @@ Axes: N samples, K denoising steps, H horizon, A action dimensions, C executed s
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from loomax.agents.rl.config import RLConfig
@@ -33,6 +34,20 @@ def likelihood(
     )
 
 
+def scrub(samples: PyTree, live: Bool[Array, " N"]) -> PyTree:
+    """Zeros for the numbers of samples that do not count.
+
+    Their gradient is masked to 0 at the loss, but 0 times what is not finite is not 0.
+    """
+
+    def clean(x):
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        return jnp.where(live.reshape(-1, *(1,) * (x.ndim - 1)), x, 0)
+
+    return jax.tree.map(clean, samples)
+
+
 def objective(
     config: RLConfig,
     policy: FlowPolicy,
@@ -49,6 +64,8 @@ def objective(
             reference is read only if loss.kl_coef > 0.
         dims: which elements of an emitted chunk reach the environment.
     """
+    if not config.rollout.auto_reset:
+        batch = scrub(batch, targets.valid.any(-1))
     context: Any = batch.source
     if not config.rollout.store_context:
         context = jax.lax.stop_gradient(policy.encode(params, batch.source))

@@ -35,7 +35,7 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     setup_cpu()
 
-    from loomax.agents.rl.evaluate import evaluate_checkpoint
+    from loomax.agents.rl.scoring import evaluate_checkpoint
 
     evaluate_checkpoint(path, options.episodes, options.seed)
 

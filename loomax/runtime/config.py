@@ -56,9 +56,15 @@ def merge(default: ConfigT, values: Mapping[str, Any]) -> ConfigT:
         if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
             value = merge(old, value)
         elif isinstance(value, list):
-            value = tuple(value)
+            value = tuple(_like(old, item) for item in value)
         changes[name] = value
     return dataclasses.replace(config, **changes)
+
+
+def _like(items: Any, value: Any) -> Any:
+    """`value` as one of `items`: a mapping becomes a dataclass where those are."""
+    nested = isinstance(items, tuple) and items and dataclasses.is_dataclass(items[0])
+    return merge(items[0], value) if nested and isinstance(value, Mapping) else value
 
 
 def take_option(argv: Sequence[str], option: str, prog: str) -> tuple[str | None, list[str]]:

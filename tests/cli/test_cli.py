@@ -44,7 +44,7 @@ def calls(monkeypatch, tmp_path):
 
     fake("loomax.agents.rl.presets", CONFIGS=CONFIGS)
     fake("loomax.agents.rl.train", train=begin)
-    fake("loomax.agents.rl.evaluate", evaluate_checkpoint=lambda *a: made.append(("eval", *a)))
+    fake("loomax.agents.rl.scoring", evaluate_checkpoint=lambda *a: made.append(("eval", *a)))
     fake("loomax.agents.rl.aot", compile_train=lambda *a: made.append(("aot", *a)))
     monkeypatch.setattr("loomax.runtime.compile.setup_cpu", lambda *_, **__: made.append("setup"))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

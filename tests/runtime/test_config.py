@@ -119,6 +119,17 @@ def test_merge_takes_back_what_json_held():
         merge(Config(), {"siz": 1})
 
 
+def test_merge_rebuilds_dataclasses_in_a_tuple():
+    @dataclass(frozen=True)
+    class Worlds:
+        balls: tuple[Ball, ...] = (Ball(),)
+        sizes: tuple[int, ...] = ()
+
+    worlds = Worlds((Ball(1.0), Ball(5.0)), (3, 4))
+    held = json.loads(json.dumps(dataclasses.asdict(worlds)))
+    assert merge(Worlds(), held) == worlds
+
+
 def test_options_and_flags_are_split_off():
     assert take_option(["a", "--x", "1", "--x=2", "b"], "--x", "p") == ("2", ["a", "b"])
     assert take_flag(["a", "--y", "b"], "--y") == (True, ["a", "b"])

@@ -43,6 +43,15 @@ def test_resume_drops_what_was_lost(tmp_path):
     assert [(row["step"], row["x"]) for row in read(tmp_path)] == [(1, 1), (2, 2), (3, 3), (4, 40)]
 
 
+def test_resume_keeps_metrics_that_count_other_steps(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(100, {"loss": 1.0}, prefix="sft/")
+        for step in (2, 4):
+            writer.write(step, {"loss": 1.0}, prefix="rl/")
+    with MetricsWriter(tmp_path, resume_step=2, counted=("rl/",)):
+        assert [row["step"] for row in read(tmp_path)] == [100, 2]
+
+
 def test_a_fresh_run_starts_a_new_file(tmp_path):
     with MetricsWriter(tmp_path) as writer:
         writer.write(1, {"x": 1})
