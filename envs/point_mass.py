@@ -1,5 +1,7 @@
 """A toy world on which every algorithm can be seen to learn within seconds."""
 
+from typing import no_type_check
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -10,6 +12,7 @@ from loomax.envs.types import State
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class Plane:
     """Positions of the point and of its goal in [-1, 1]^2."""
 

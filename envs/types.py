@@ -4,13 +4,14 @@ One environment, no batch axis: batching is `jax.vmap` over `reset` and `step`. 
 of an observation; `render` gives them, so that a program pays for pixels only where it looks.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, no_type_check, runtime_checkable
 
 from flax import struct
 from jaxtyping import Array, Float, Key
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class State:
     """Everything about one environment between two control steps.
 

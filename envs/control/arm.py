@@ -1,5 +1,7 @@
 """From a 7-D action to joint targets for each physics substep."""
 
+from typing import no_type_check
+
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
@@ -10,6 +12,7 @@ from loomax.envs.scene.panda import FINGER_TRAVEL
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class ControlState:
     """Targets that the actions move.
 
@@ -45,7 +48,8 @@ def move_target(
     joints = control.joints
     for _ in range(config.ik_steps):
         joints = ik_step(config, joints, position, yaw)
-    return ControlState(position, yaw, joints, jnp.where(action[6] >= 0.0, 1.0, -1.0))
+    grip = jnp.where(action[6] >= 0.0, jnp.float32(1.0), jnp.float32(-1.0))
+    return ControlState(position, yaw, joints, grip)
 
 
 def servo_targets(before: ControlState, after: ControlState, substeps: int) -> Float[Array, "S 9"]:

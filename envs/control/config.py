@@ -10,7 +10,8 @@ class ControlConfig:
     """How a 7-D action in [-1, 1] moves the arm.
 
     Attributes:
-        position_scale: metres of target displacement for an action of 1 (actions 0, 1, 2: world xyz).
+        position_scale: metres of target displacement for an action of 1 (actions 0, 1, 2: world
+            xyz).
         rotation_scale: radians of target rotation for an action of 1. Of the three rotations
             (actions 3, 4, 5: roll, pitch, yaw) only yaw acts; the gripper always points down.
         yaw_limit: largest absolute target yaw in radians.

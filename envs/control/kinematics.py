@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from loomax.envs.scene.panda import ALPHA, D, FLANGE, HAND_YAW, TCP, A
+from loomax.envs.scene.panda import ALPHA, FLANGE, HAND_YAW, TCP, A, D
 
 
 class ArmPose(NamedTuple):

@@ -1,10 +1,13 @@
 """What physics carries from one control step to the next."""
 
+from typing import no_type_check
+
 from flax import struct
 from jaxtyping import Array, Float
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class PhysicsState:
     """Position, velocity, solver warm start and time (s) of one world."""
 
@@ -15,6 +18,7 @@ class PhysicsState:
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class Poses:
     """World poses of every geom and camera, in metres; matrices are row-major rotations."""
 

@@ -70,9 +70,9 @@ def _finger(side: str, sign: float) -> str:
 
 
 def _hand(camera: str) -> str:
-    half = HAND_YAW / 2
+    turn = _text((math.cos(HAND_YAW / 2), 0, 0, math.sin(HAND_YAW / 2)))
     return (
-        f'<body name="hand" pos="0 0 {FLANGE}" quat="{_text((math.cos(half), 0, 0, math.sin(half)))}" '
+        f'<body name="hand" pos="0 0 {FLANGE}" quat="{turn}" '
         'gravcomp="1"><geom name="hand" type="box" size="0.028 0.098 0.031" pos="0 0 0.031" '
         f'mass="0.73" rgba="{_WHITE}" contype="0" conaffinity="0"/>'
         f"{camera}{_finger('left', 1.0)}{_finger('right', -1.0)}</body>"
@@ -94,7 +94,8 @@ def arm_xml(wrist_camera: str = "") -> str:
         link = "".join(_capsule(*link) for link in _LINKS if link[0] == i + 1)
         inner = (
             f'<body name="link{i + 1}" pos="{_text(pos)}" quat="{_text(quat)}" gravcomp="1">'
-            f'<joint name="joint{i + 1}" type="hinge" axis="0 0 1" armature="0.1"/>{link}{inner}</body>'
+            f'<joint name="joint{i + 1}" type="hinge" axis="0 0 1" armature="0.1"/>'
+            f"{link}{inner}</body>"
         )
     return f'<body name="base">{_capsule(*_LINKS[0])}{inner}</body>'
 
@@ -106,7 +107,8 @@ def actuator_xml() -> str:
         for i in range(7)
     )
     fingers = "".join(
-        f'<position joint="finger_{side}" kp="400" kv="15" forcelimited="true" forcerange="-15 15"/>'
+        f'<position joint="finger_{side}" kp="400" kv="15" '
+        'forcelimited="true" forcerange="-15 15"/>'
         for side in ("left", "right")
     )
     return arm + fingers

@@ -124,5 +124,3 @@ def cube_qpos(index: int) -> int:
 def cube_dof(index: int) -> int:
     """First velocity coordinate of a cube: linear xyz (world), then angular xyz (body)."""
     return 9 + 6 * index
-
-

@@ -3,6 +3,8 @@
 Axes: N cubes, M discs.
 """
 
+from typing import no_type_check
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -21,6 +23,7 @@ PROPOSALS = 32
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class World:
     """What the simulator, the controller and the task carry.
 
@@ -43,6 +46,7 @@ class World:
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class View:
     """Task quantities of a world, in metres and radians.
 
