@@ -9,7 +9,7 @@ inside a chunk is held still until the chunk is over; with auto-reset a fresh ep
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ Observation = dict[str, Any]
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class ChunkOutcome:
     """What happened while a chunk of actions was executed.
 

@@ -5,7 +5,7 @@ Axes: T policy calls, B environments, N samples, C actions of a chunk, A action 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from loomax.envs.vector import Controller, Observation, VectorEnv
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class Demonstrations:
     """Samples of a scripted expert; leading axes are [T, B] when collected, [N] when flattened.
 
@@ -70,9 +71,7 @@ class Collector:
             return (following, next_obs), sample
 
         _, samples = jax.lax.scan(body, venv.reset(keys), jnp.arange(self.calls))
-        return samples.replace(
-            success=jnp.broadcast_to(samples.success[-1], samples.success.shape)
-        )
+        return samples.replace(success=jnp.broadcast_to(samples.success[-1], samples.success.shape))
 
     def _ask(self, state: State, *, key: Key[Array, ""]) -> Observation:
         env = self.venv.env

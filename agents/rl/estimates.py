@@ -3,6 +3,8 @@
 Axes: T policy calls, B environments, C executed steps.
 """
 
+from typing import no_type_check
+
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float
@@ -16,6 +18,7 @@ from loomax.agents.rl.rollout import Transition
 
 
 @struct.dataclass
+@no_type_check  # of a rollout or of flat samples
 class Estimates:
     """Per policy call [T, B]; weights of the policy carry [T, B, C] below chunk level."""
 

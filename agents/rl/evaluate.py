@@ -4,6 +4,7 @@ Axes: B environments, C steps of a chunk, H horizon, A action dimensions.
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ CONTROLS = ("none", "shuffled instructions", "black images")
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class Evaluation:
     """Outcome of one episode per environment; `trace` holds states [T, B, C] if asked for."""
 

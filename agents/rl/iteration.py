@@ -5,6 +5,7 @@ C executed steps.
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 @struct.dataclass
+@no_type_check  # its structure also holds shardings
 class TrainState:
     """All that an iteration reads and writes, and all that a checkpoint holds."""
 

@@ -5,6 +5,7 @@ K denoising steps.
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from loomax.models.flow_vla.sampler import SamplerConfig, sample_chain
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class Acted:
     """One policy call: the stored chain, what it was conditioned on, its likelihood and value."""
 
@@ -29,6 +31,7 @@ class Acted:
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class Transition:
     """A policy call and the chunk that it led to; leading axes [T, B] after a rollout.
 

@@ -5,7 +5,7 @@ Q privileged.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +24,7 @@ from loomax.models.tokenizer import default_tokenizer
 
 
 @struct.dataclass
+@no_type_check  # the same fields, batched, hold more axes
 class Context:
     """An encoded observation, batch first so that samples can be stored and shuffled."""
 
