@@ -2,14 +2,20 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 # Above this many numbers each parameter is drawn by itself, so that it can be drawn sharded.
 FLAT_LIMIT = 1 << 24
+
+# The types of nnx.split mention typing.Hashable, about which runtime type checkers complain.
+GraphDef = Any
+Parameters = Any
 
 
 class FlatDraws:
@@ -38,16 +44,17 @@ class CountedDraws(FlatDraws):
     """Gives zeros and counts how many numbers are wanted."""
 
     def __init__(self):
-        super().__init__(jnp.zeros(()), jax.random.key(0))
+        super().__init__(jnp.zeros((0,)), jax.random.key(0))
 
     def take(self, shape: tuple[int, ...]) -> Array:
         self.used += math.prod(shape)
         return jnp.zeros(shape)
 
 
-def normal(
-    rngs: nnx.Rngs | FlatDraws, shape: tuple[int, ...], std: float, dtype: jnp.dtype = jnp.float32
-) -> Array:
+Rngs = nnx.Rngs | FlatDraws
+
+
+def normal(rngs: Rngs, shape: tuple[int, ...], std: float, dtype: DTypeLike = jnp.float32) -> Array:
     """N(0, std^2) of a shape."""
     if isinstance(rngs, FlatDraws):
         return (rngs.take(shape) * std).astype(dtype)
@@ -55,8 +62,8 @@ def normal(
 
 
 def initialise(
-    build: Callable[[nnx.Rngs], nnx.Module], *, key: Key[Array, ""]
-) -> tuple[nnx.GraphDef, nnx.State]:
+    build: Callable[[Any], nnx.Module], *, key: Key[Array, ""]
+) -> tuple[GraphDef, Parameters]:
     """A module's graph definition and freshly drawn parameters, in one compiled program.
 
     The numbers depend on the key and on the module's parameters in their order of creation.

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from loomax.models.initialise import normal
+from loomax.models.initialise import Rngs, normal
 
 
 def matmul(x: Float[Array, "*B I"], kernel: Float[Array, "I O"]) -> Float[Array, "*B O"]:
@@ -30,9 +31,9 @@ class Dense(nnx.Module):
         inputs: int,
         outputs: int,
         *,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
         std: float | None = None,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
     ):
         std = inputs**-0.5 if std is None else std
         self.kernel = nnx.Param(normal(rngs, (inputs, outputs), std, dtype))
@@ -49,7 +50,7 @@ class MLP(nnx.Module):
         self,
         sizes: Sequence[int],
         *,
-        rngs: nnx.Rngs,
+        rngs: Rngs,
         activation: Callable[[Array], Array] = jax.nn.relu,
         last_std: float | None = None,
     ):

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from loomax.models.flow_vla.config import FlowVLAConfig
 from loomax.models.flow_vla.prefix import Prefix, pool_prefix
 from loomax.models.flow_vla.sampler_config import SamplerConfig
+from loomax.models.initialise import Rngs
 from loomax.models.layers import MLP
 
 
@@ -48,7 +49,7 @@ class HeadsConfig:
 class Heads(nnx.Module):
     """Parameters of the critic and of the noise network."""
 
-    def __init__(self, config: HeadsConfig, policy: FlowVLAConfig, rngs: nnx.Rngs):
+    def __init__(self, config: HeadsConfig, policy: FlowVLAConfig, rngs: Rngs):
         self.config = config
         sizes = {
             "suffix": policy.expert_width,

@@ -3,7 +3,7 @@
 Everything is element-wise; `reduce_elements` joins elements by an explicit mask, explicitly by
 sum or mean. An element with std 0 is deterministic and contributes exactly 0.
 
-Shape letters: B batch, K steps, H horizon, A action size, W hidden width.
+Shape letters: B batch, K steps, T = K + 1 times, H horizon, A action size, W hidden width.
 """
 
 import jax
@@ -52,7 +52,7 @@ def chain_log_prob(
     config: SamplerConfig,
     velocity_fn: VelocityFn,
     noise_std_fn: NoiseStdFn | None,
-    chain: Float[Array, "B K+1 H A"],
+    chain: Float[Array, "B T H A"],
     index: Int[Array, " B"],
     *,
     noise_level: ArrayLike | None = None,

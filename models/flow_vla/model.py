@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Key
 
 from loomax.models.flow_vla.config import CameraConfig, FlowVLAConfig
 from loomax.models.flow_vla.stack import Norm, Stack, StackShape
-from loomax.models.initialise import initialise, normal
+from loomax.models.initialise import GraphDef, Parameters, Rngs, initialise, normal
 from loomax.models.layers import MLP, Dense
 from loomax.models.vision.keypoint import KeypointShape, KeypointStem
 from loomax.models.vision.siglip import Siglip, SiglipShape
@@ -30,12 +31,12 @@ EXPERT_PARTS = frozenset(
 class FlowVLA(nnx.Module):
     """Vision, text and trunk (the prefix), and the action expert (the suffix)."""
 
-    def __init__(self, config: FlowVLAConfig, rngs: nnx.Rngs):
+    def __init__(self, config: FlowVLAConfig, rngs: Rngs):
         self.config = config
         self._init_prefix(rngs, jnp.dtype(config.prefix_param_dtype or config.param_dtype))
         self._init_suffix(rngs, jnp.dtype(config.param_dtype))
 
-    def _init_prefix(self, rngs: nnx.Rngs, dtype: jnp.dtype) -> None:
+    def _init_prefix(self, rngs: Rngs, dtype: DTypeLike) -> None:
         c = self.config
         if c.vision.kind == "siglip":
             self.vision = Siglip(siglip_shape(c), rngs=rngs, dtype=dtype)
@@ -54,7 +55,7 @@ class FlowVLA(nnx.Module):
         if c.ground:
             self.ground = MLP((c.width, c.width, c.ground), rngs=rngs)
 
-    def _init_suffix(self, rngs: nnx.Rngs, dtype: jnp.dtype) -> None:
+    def _init_suffix(self, rngs: Rngs, dtype: DTypeLike) -> None:
         c, w = self.config, self.config.expert_width
 
         def dense(inputs: int, outputs: int) -> Dense:
@@ -96,7 +97,7 @@ def keypoint_shape(c: FlowVLAConfig, camera: CameraConfig) -> KeypointShape:
     )
 
 
-def create(config: FlowVLAConfig, *, key: Key[Array, ""]) -> tuple[nnx.GraphDef, nnx.State]:
+def create(config: FlowVLAConfig, *, key: Key[Array, ""]) -> tuple[GraphDef, Parameters]:
     """Graph definition and freshly drawn parameters, in one compiled program."""
     return initialise(lambda rngs: FlowVLA(config, rngs), key=key)
 
@@ -106,7 +107,7 @@ def is_action_expert(path: tuple, value: object = None) -> bool:
     return path[0] in EXPERT_PARTS
 
 
-def split_trainable(model: FlowVLA) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+def split_trainable(model: FlowVLA) -> tuple[GraphDef, Parameters, Parameters]:
     """Graph definition, the action expert's parameters, the (usually frozen) prefix's."""
     return nnx.split(model, is_action_expert, ...)
 

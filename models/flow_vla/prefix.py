@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from loomax.models.attention import attend, block_mask, positions_of
@@ -96,7 +97,7 @@ def embed_prefix(
     return jnp.concatenate(tokens, axis=1), jnp.concatenate(masks, axis=1)
 
 
-def as_float(image: Array, dtype: jnp.dtype) -> Array:
+def as_float(image: Array, dtype: DTypeLike) -> Array:
     """uint8 to [-1, 1]; floats must be in [-1, 1] already."""
     if image.dtype == jnp.uint8:
         return (image.astype(jnp.float32) / 127.5 - 1).astype(dtype)

@@ -12,7 +12,8 @@ estimate x0 = x - t v and the noise estimate x1 = x + (1 - t) v:
 The sde keeps the marginals of the ode as K grows. piRL (arXiv 2510.25889) prints another form
 (its equations 8-9) which does not; a test shows both.
 
-Shape letters: B batch, H horizon, A action size, K steps, W hidden width.
+Shape letters: B batch, H horizon, A action size, K steps, T = K + 1 times, W hidden
+width.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class Chain:
         hidden: expert hidden states at that step, or their mean over all steps.
     """
 
-    xs: Float[Array, "K+1 B H A"]
+    xs: Float[Array, "T B H A"]
     index: Int[Array, " B"]
     log_prob: Float[Array, "B H A"]
     hidden: Float[Array, "B H W"]
@@ -58,7 +59,7 @@ def step_distribution(
     config: SamplerConfig,
     x: Float[Array, "B H A"],
     v: Float[Array, "B H A"],
-    t_index: Int[Array, "*B"],
+    t_index: Int[ArrayLike, "..."],
     std: Float[Array, "B H A"] | None = None,
     stochastic: Bool[Array, " B"] | None = None,
     noise_level: ArrayLike | None = None,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
-from loomax.models.initialise import normal
+from loomax.models.initialise import Rngs, normal
 from loomax.models.layers import gelu, matmul, rms_normalise
 from loomax.models.rope import rotate
 
@@ -34,7 +35,7 @@ class Norm(nnx.Module):
     The adaRMS map starts at zero: scale 1, shift 0 and gate 0, so each block starts as identity.
     """
 
-    def __init__(self, lead: tuple[int, ...], width: int, cond: int, dtype: jnp.dtype):
+    def __init__(self, lead: tuple[int, ...], width: int, cond: int, dtype: DTypeLike):
         if cond:
             self.kernel = nnx.Param(jnp.zeros((*lead, cond, 3 * width), dtype))
             self.bias = nnx.Param(jnp.zeros((*lead, 3 * width), dtype))
@@ -45,7 +46,7 @@ class Norm(nnx.Module):
 class Stack(nnx.Module):
     """All layers of the trunk or of the action expert."""
 
-    def __init__(self, shape: StackShape, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, shape: StackShape, *, rngs: Rngs, dtype: DTypeLike = jnp.float32):
         s, lead = shape, (shape.depth,)
 
         def matrix(*dims: int, fan_in: int):
@@ -60,9 +61,9 @@ class Stack(nnx.Module):
         self.pre_ffw_norm = Norm(lead, s.width, s.cond, dtype)
 
 
-def layers_of(stack: Stack) -> PyTree:
-    """The stacked parameters as a plain dict, ready for `lax.scan`."""
-    return nnx.to_pure_dict(nnx.state(stack))
+def layers_of(module: nnx.Module) -> PyTree:
+    """Parameters as a plain dict; those of a stack are ready for `lax.scan`."""
+    return nnx.to_pure_dict(nnx.state(module))
 
 
 def normalise(

@@ -1,8 +1,8 @@
 """The suffix: state and noisy actions through the action expert against a stored prefix.
 
 Time runs from 1 (noise) to 0 (action); the velocity is noise minus action.
-Shape letters: B batch, R repeats of it, H horizon, A action size, W expert width, P state size,
-S suffix tokens.
+Shape letters: B batch, N a multiple of it, H horizon, A action size, W expert width, P state
+size, S prefix tokens, Q suffix tokens, T all tokens.
 """
 
 from typing import Any
@@ -25,11 +25,11 @@ from loomax.models.layers import sine_cosine
 
 def embed_suffix(
     model: FlowVLA,
-    prefix: Prefix,
-    state: Float[Array, "B P"],
+    prefix: Prefix | None,
+    state: Float[Array, "B P"] | None,
     x: Float[Array, "B H A"],
     t: Float[Array, " B"],
-) -> tuple[Float[Array, "B S W"], Int[Array, " S"], Float[Array, "B W"] | None]:
+) -> tuple[Float[Array, "B Q W"], Int[Array, " Q"], Float[Array, "B W"] | None]:
     """Suffix tokens, their block numbers, and the adaRMS condition if the model uses one."""
     c = model.config
     dtype, horizon = jnp.dtype(c.dtype), x.shape[1]
@@ -49,7 +49,7 @@ def embed_suffix(
     return jnp.concatenate([token[:, None], actions], axis=1), blocks, cond
 
 
-def state_token(model: FlowVLA, prefix: Prefix, state: Array) -> Float[Array, "B W"]:
+def state_token(model: FlowVLA, prefix: Prefix | None, state: Array) -> Float[Array, "B W"]:
     """The state's token, with what the prefix found if the config says so."""
     token = model.state_proj(state)
     if not model.config.state_from_prefix:
@@ -63,10 +63,10 @@ def state_token(model: FlowVLA, prefix: Prefix, state: Array) -> Float[Array, "B
 def velocity(
     model: FlowVLA,
     prefix: Prefix,
-    state: Float[Array, "B P"],
-    x: Float[Array, "R*B H A"],
-    t: Float[Array, " R*B"],
-) -> tuple[Float[Array, "R*B H A"], Float[Array, "R*B H W"]]:
+    state: Float[Array, "B P"] | None,
+    x: Float[Array, "N H A"],
+    t: Float[Array, " N"],
+) -> tuple[Float[Array, "N H A"], Float[Array, "N H W"]]:
     """Velocity at (x, t) in float32 and the expert's hidden states of the action tokens.
 
     `x` may hold several copies of the batch, copy-major; the prefix is then repeated.
@@ -81,7 +81,8 @@ def velocity(
             f"{c.action_dim})"
         )
     times = x.shape[0] // batch
-    prefix, state = repeat_prefix(prefix, times), jnp.tile(state, (times, 1))
+    prefix = repeat_prefix(prefix, times)
+    state = None if state is None else jnp.tile(state, (times, 1))
     h, blocks, cond = embed_suffix(model, prefix, state, x, t)
     mask = suffix_mask(prefix.mask, blocks)
     positions = prefix.mask.sum(-1, keepdims=True) + jnp.arange(h.shape[1])[None]
@@ -98,7 +99,7 @@ def velocity(
     return read_actions(model, h, cond)
 
 
-def suffix_mask(valid: Bool[Array, "B S"], blocks: Int[Array, " Q"]) -> Bool[Array, "B Q S+Q"]:
+def suffix_mask(valid: Bool[Array, "B S"], blocks: Int[Array, " Q"]) -> Bool[Array, "B Q T"]:
     """Every suffix token sees the valid prefix and the suffix blocks up to its own."""
     batch, prefix = valid.shape
     own = jnp.broadcast_to(blocks[None, :] <= blocks[:, None], (batch, len(blocks), len(blocks)))
@@ -119,6 +120,14 @@ def full_forward(
 
     The reference of the prefix cache, and what the pi0 paper draws.
     """
+    _, after, cond = joint_pass(model, obs, x, t)
+    return read_actions(model, after, cond)
+
+
+def joint_pass(
+    model: FlowVLA, obs: dict[str, Any], x: Float[Array, "B H A"], t: Float[Array, " B"]
+) -> tuple[Float[Array, "B S D"], Float[Array, "B Q W"], Float[Array, "B W"] | None]:
+    """Final prefix and suffix tokens before their norms, and the adaRMS condition."""
     c = model.config
     before, valid = embed_prefix(model, obs)
     # The state token may read the trunk's final output, which needs the trunk's pass first.
@@ -139,5 +148,5 @@ def full_forward(
         return (before, finish_layer(expert, after, mixed[:, cut:], gate1, cond)), None
 
     layers = (layers_of(model.trunk), layers_of(model.expert))
-    (_, after), _ = jax.lax.scan(layer, (before, after), layers)
-    return read_actions(model, after, cond)
+    (before, after), _ = jax.lax.scan(layer, (before, after), layers)
+    return before, after, cond

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
-from loomax.models.initialise import normal
+from loomax.models.initialise import Rngs, normal
 from loomax.models.layers import Dense, gelu
 
 
@@ -74,7 +74,7 @@ def cut(image: Array, stride: int) -> Array:
 class KeypointStem(nnx.Module):
     """Parameters of one camera's stem."""
 
-    def __init__(self, shape: KeypointShape, *, rngs: nnx.Rngs):
+    def __init__(self, shape: KeypointShape, *, rngs: Rngs):
         f, cells = shape.features, shape.cells**2
         self.shape = shape
         self.patch = Dense(3 * shape.stride**2, f, rngs=rngs)
@@ -88,9 +88,9 @@ class KeypointStem(nnx.Module):
             self.ask = Dense(shape.text, shape.asked * f, rngs=rngs)
 
     def __call__(
-        self, image: UInt8[Array, "B S S 3"], text: Float[Array, "B E"]
+        self, image: Float[Array, "B S S 3"], text: Float[Array, "B E"]
     ) -> Float[Array, "B P W"]:
-        """Tokens of an image; `text` is a fixed-size summary of the instruction."""
+        """Tokens of an image in [-1, 1]; `text` is a fixed-size summary of the instruction."""
         cells = describe(self, image)
         logits = keypoint_logits(self, cells, text)
         weights = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(cells.dtype)

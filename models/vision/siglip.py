@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
 from loomax.models.attention import attend
-from loomax.models.initialise import normal
+from loomax.models.initialise import Rngs, normal
 from loomax.models.layers import Dense, gelu, layer_norm
 
 
@@ -43,7 +44,7 @@ class SiglipShape:
 class StackedDense(nnx.Module):
     """`depth` linear maps, stacked on axis 0; `fan_in` sets the initial scale."""
 
-    def __init__(self, kernel: tuple, bias: tuple, fan_in: int, *, rngs: nnx.Rngs, dtype):
+    def __init__(self, kernel: tuple, bias: tuple, fan_in: int, *, rngs: Rngs, dtype):
         self.kernel = nnx.Param(normal(rngs, kernel, fan_in**-0.5, dtype))
         self.bias = nnx.Param(jnp.zeros(bias, dtype))
 
@@ -59,7 +60,7 @@ class StackedNorm(nnx.Module):
 class EncoderStack(nnx.Module):
     """All transformer blocks of the tower."""
 
-    def __init__(self, s: SiglipShape, *, rngs: nnx.Rngs, dtype):
+    def __init__(self, s: SiglipShape, *, rngs: Rngs, dtype):
         n, d, h, depth = s.heads, s.width, s.width // s.heads, s.depth
 
         def dense(kernel, bias, fan_in):
@@ -78,7 +79,7 @@ class EncoderStack(nnx.Module):
 class Siglip(nnx.Module):
     """Parameters of the tower."""
 
-    def __init__(self, shape: SiglipShape, *, rngs: nnx.Rngs, dtype: jnp.dtype = jnp.float32):
+    def __init__(self, shape: SiglipShape, *, rngs: Rngs, dtype: DTypeLike = jnp.float32):
         s = shape
         self.shape = shape
         fan_in = s.patch**2 * 3
