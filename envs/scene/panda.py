@@ -101,14 +101,16 @@ def arm_xml(wrist_camera: str = "") -> str:
 
 
 def actuator_xml() -> str:
-    """Position servos: seven joints, then the left and the right finger (15 N at most)."""
+    """Position servos: seven joints, then the left and the right finger.
+
+    A finger presses a 4 cm cube with 8 N. No servo has a force limit: the engines differ in how
+    they integrate a servo at its limit.
+    """
     arm = "".join(
         f'<position joint="joint{i + 1}" kp="{_STIFFNESS[i]}" kv="{_DAMPING[i]}"/>'
         for i in range(7)
     )
     fingers = "".join(
-        f'<position joint="finger_{side}" kp="400" kv="15" '
-        'forcelimited="true" forcerange="-15 15"/>'
-        for side in ("left", "right")
+        f'<position joint="finger_{side}" kp="400" kv="15"/>' for side in ("left", "right")
     )
     return arm + fingers

@@ -19,7 +19,7 @@ from loomax.envs.scene.table import CUBE_HALF, cube_qpos
 LOW, HIGH = (0.40, -0.20), (0.62, 0.20)
 APART = 0.105
 YAW = 0.5
-PROPOSALS = 32
+LAYOUTS, PROPOSALS = 6, 16
 
 
 @struct.dataclass
@@ -105,15 +105,28 @@ def view(world: World) -> View:
     )
 
 
+def _spread(proposals: Float[Array, "C P 2"]) -> tuple[Float[Array, "C 2"], Float[Array, ""]]:
+    """One thing after the other takes the first proposal that is far from those before it.
+
+    Returns the layout, and its least distance (at most APART).
+    """
+    layout, least = proposals[0, :1], jnp.float32(APART)
+    for places in proposals[1:]:
+        gaps = jnp.linalg.norm(places[:, None] - layout[None], axis=-1).min(1)
+        gaps = jnp.minimum(gaps, APART)
+        choice = jnp.argmax(gaps)
+        layout = jnp.concatenate([layout, places[choice][None]])
+        least = jnp.minimum(least, gaps[choice])
+    return layout, least
+
+
 def scatter(count: int, *, key: Key[Array, ""]) -> Float[Array, "C 2"]:
     """Places `count` things on the table, apart from each other.
 
-    Draws a fixed number of layouts and takes the first that is spread enough, or the most spread
-    one, so that it has one cost under `jit`.
+    Draws a fixed number of layouts and takes the first that is spread enough (or else the most
+    spread one), so that it has one cost under `jit`.
     """
-    low, high = jnp.asarray(LOW), jnp.asarray(HIGH)
-    layouts = jax.random.uniform(key, (PROPOSALS, count, 2), minval=low, maxval=high)
-    gaps = jnp.linalg.norm(layouts[:, :, None] - layouts[:, None], axis=-1)
-    gaps = gaps + jnp.where(jnp.eye(count, dtype=bool), jnp.inf, 0.0)
-    nearest = gaps.min((1, 2))
-    return layouts[jnp.argmax(jnp.minimum(nearest, APART))]
+    shape = (LAYOUTS, count, PROPOSALS, 2)
+    draws = jax.random.uniform(key, shape, minval=jnp.array(LOW), maxval=jnp.array(HIGH))
+    layouts, least = jax.vmap(_spread)(draws)
+    return layouts[jnp.argmax(least)]
