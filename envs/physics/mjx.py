@@ -6,15 +6,21 @@ carry a `PhysicsState` and rebuild the rest from a constant template.
 Compile programs that call `step` with `loomax.runtime.compile.physics_options()`.
 """
 
+import contextlib
+import io
+
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
-from mujoco import mjx
 
 from loomax.envs.physics.state import PhysicsState, Poses
+
+# MJX prints that Warp, its NVIDIA back end, is missing; nothing here needs it.
+with contextlib.redirect_stdout(io.StringIO()):
+    from mujoco import mjx
 
 
 @struct.dataclass
