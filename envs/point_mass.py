@@ -35,14 +35,16 @@ class PointMass:
 
     def reset(self, *, key: Key[Array, ""]) -> State:
         point, goal = jax.random.uniform(key, (2, 2), minval=-1.0, maxval=1.0)
-        return self._state(Plane(point, goal), jnp.zeros((), jnp.int32), jnp.zeros(()))
+        zero = jnp.zeros(())
+        return self._state(Plane(point, goal), jnp.zeros((), jnp.int32), zero, zero)
 
     def step(self, state: State, action: Float[Array, "2"]) -> State:
         old = state.data
         moved = old.point + self.config.speed * jnp.clip(action, -1.0, 1.0)
         plane = old.replace(point=jnp.clip(moved, -1.5, 1.5))
         gained = self._distance(old) - self._distance(plane)
-        return self._state(plane, state.info["steps"] + 1, gained)
+        success = (self._distance(plane) < self.config.radius).astype(jnp.float32)
+        return self._state(plane, state.info["steps"] + 1, gained + success, success)
 
     def render(self, state: State) -> dict[str, Array]:
         """No images."""
@@ -51,8 +53,13 @@ class PointMass:
     def _distance(self, plane: Plane) -> Float[Array, ""]:
         return jnp.linalg.norm(plane.point - plane.goal)
 
-    def _state(self, plane: Plane, steps: Int[Array, ""], gained: Float[Array, ""]) -> State:
-        success = (self._distance(plane) < self.config.radius).astype(jnp.float32)
+    def _state(
+        self,
+        plane: Plane,
+        steps: Int[Array, ""],
+        reward: Float[Array, ""],
+        success: Float[Array, ""],
+    ) -> State:
         truncated = (steps >= self.horizon).astype(jnp.float32) * (1 - success)
         proprio = jnp.concatenate([plane.point, plane.goal - plane.point])
         time = steps.astype(jnp.float32)[None] / self.horizon
@@ -63,7 +70,7 @@ class PointMass:
                 "instruction": jnp.zeros((), jnp.int32),
                 "privileged": jnp.concatenate([proprio, time]),
             },
-            reward=gained + success,
+            reward=reward,
             done=jnp.maximum(success, truncated),
             metrics={"distance": self._distance(plane)},
             info={

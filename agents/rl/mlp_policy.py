@@ -16,14 +16,14 @@ from loomax.agents.rl.mlp_config import MLPPolicyConfig
 from loomax.envs.types import Env
 from loomax.envs.vector import Observation
 from loomax.models.flow_vla.heads import bounded_std
-from loomax.models.flow_vla.model import initialise
 from loomax.models.flow_vla.sampler_config import SamplerConfig
+from loomax.models.initialise import Rngs, initialise
 
 
 class MLPFlow(nnx.Module):
     """Velocity, noise and value networks."""
 
-    def __init__(self, config: MLPPolicyConfig, state_size: int, privileged: int, rngs: nnx.Rngs):
+    def __init__(self, config: MLPPolicyConfig, state_size: int, privileged: int, rngs: Rngs):
         flat = config.horizon * config.action_dim
         self.enter = nnx.Linear(state_size + flat + 1, config.width, rngs=rngs)
         self.middle = nnx.Linear(config.width, config.width, rngs=rngs)
@@ -63,14 +63,17 @@ class MLPFlowPolicy:
         context = jnp.tile(context, (x.shape[0] // context.shape[0], 1))
         inputs = jnp.concatenate([context, flat, t[:, None]], -1)
         hidden = jax.nn.gelu(model.middle(jax.nn.gelu(model.enter(inputs))))
-        # One hidden row stands for the whole chunk.
-        return model.leave(hidden).reshape(x.shape), hidden[:, None]
+        # The same hidden row for every action of the chunk.
+        rows = jnp.broadcast_to(hidden[:, None], (*x.shape[:2], hidden.shape[-1]))
+        return model.leave(hidden).reshape(x.shape), rows
 
     def noise_std(self, params: PyTree, hidden: Array) -> Float[Array, "B H A"]:
-        raw = self._model(params).noise(hidden)
+        raw = self._model(params).noise(hidden[:, 0])
         return bounded_std(raw, self.sampler).reshape(-1, self.horizon, self.action_dim)
 
-    def value(self, params: PyTree, context: Array, privileged: Array, hidden: Array) -> Array:
+    def value(
+        self, params: PyTree, context: Array | None, privileged: Array, hidden: Array | None
+    ) -> Float[Array, " B"]:
         model = self._model(params)
         return model.critic_leave(jnp.tanh(model.critic_enter(privileged)))[..., 0]
 

@@ -3,7 +3,7 @@
 Axes: B batch, H horizon (actions a sample holds), A action dimensions, K denoising steps.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from loomax.envs.vector import Observation
 
 
+@runtime_checkable
 class FlowPolicy(Protocol):
     """A policy whose actions come from denoising; all methods are pure in `params`.
 
@@ -33,7 +34,11 @@ class FlowPolicy(Protocol):
     def noise_std(self, params: PyTree, hidden: Float[Array, "B H W"]) -> Float[Array, "B H A"]: ...
 
     def value(
-        self, params: PyTree, context: PyTree, privileged: Array, hidden: Float[Array, "B H W"]
+        self,
+        params: PyTree,
+        context: PyTree,
+        privileged: Array,
+        hidden: Float[Array, "B H W"] | None,
     ) -> Float[Array, " B"]: ...
 
 

@@ -16,10 +16,11 @@ from loomax.agents.rl.policy_config import PolicyConfig
 from loomax.envs.types import Env
 from loomax.envs.vector import Observation
 from loomax.models.flow_vla.heads import Heads, HeadsConfig, noise_std, value
-from loomax.models.flow_vla.model import FlowVLA, initialise, is_action_expert
+from loomax.models.flow_vla.model import FlowVLA, is_action_expert
 from loomax.models.flow_vla.prefix import Prefix, asked_logits, encode_prefix, ground
 from loomax.models.flow_vla.sampler_config import SamplerConfig
 from loomax.models.flow_vla.suffix import velocity
+from loomax.models.initialise import Rngs, initialise
 from loomax.models.tokenizer import default_tokenizer
 
 
@@ -49,7 +50,7 @@ def layers_first(prefix: Prefix) -> Prefix:
 class PolicyNet(nnx.Module):
     """The VLA with the heads that reinforcement learning needs."""
 
-    def __init__(self, config: PolicyConfig, heads: HeadsConfig, rngs: nnx.Rngs):
+    def __init__(self, config: PolicyConfig, heads: HeadsConfig, rngs: Rngs):
         self.vla = FlowVLA(config.model, rngs)
         self.heads = Heads(heads, config.model, rngs)
 
