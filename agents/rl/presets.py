@@ -41,8 +41,8 @@ def quickstart() -> TrainConfig:
                 lr=1.5e-4, critic_lr=1e-3, epochs=3, kl_target=0.03, ema=0.8
             ),
         ),
-        eval=EvalConfig(episodes=512, every=20, stop_at=0.975),
-        iterations=130,
+        eval=EvalConfig(episodes=512, every=20, stop_at=0.97),
+        iterations=100,
     )
 
 
@@ -71,6 +71,7 @@ def pick_place() -> TrainConfig:
         quickstart(),
         name="pick-place",
         env=TabletopConfig(task="pick-place", horizon=60, cubes=2, reward="shaped"),
+        iterations=200,
     )
 
 
