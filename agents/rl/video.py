@@ -30,10 +30,15 @@ def frames_of(
 ) -> UInt8[np.ndarray, "E F H W 3"]:
     """Renders every step of some episodes at video size."""
     env = make(replace(env_config, image_size=PIXELS, cameras=("scene",)))
-    # [T, E, C, ...] -> [E * T * C, ...]
-    states = jax.tree.map(lambda x: np.moveaxis(np.asarray(x)[:, episodes], 1, 0), played.trace)
-    calls, steps = np.asarray(played.trace.done).shape[0], np.asarray(played.trace.done).shape[2]
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), states)
+    calls, _, steps = played.trace.done.shape
+    count = len(episodes) * calls * steps
+
+    def flatten(x):
+        """[T, B, C, ...] to the chosen episodes' steps, one episode after the other."""
+        chosen = np.moveaxis(np.asarray(x)[:, episodes], 1, 0)
+        return chosen.reshape(count, *x.shape[3:])
+
+    flat = jax.tree.map(flatten, played.trace)
     draw = jax.jit(lambda states: jax.lax.map(lambda s: env.render(s)["scene"], states))
     return np.asarray(draw(flat)).reshape(len(episodes), calls * steps, PIXELS, PIXELS, 3)
 
