@@ -6,6 +6,8 @@ sum or mean. An element with std 0 is deterministic and contributes exactly 0.
 Shape letters: B batch, K steps, T = K + 1 times, H horizon, A action size, W hidden width.
 """
 
+from typing import no_type_check
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -36,6 +38,7 @@ __all__ = [
 
 
 @struct.dataclass
+@no_type_check  # its structure also holds shapes and shardings
 class ChainLikelihood:
     """Log-density and entropy of each element, and hidden states that a critic may read.
 

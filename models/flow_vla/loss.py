@@ -36,7 +36,7 @@ def flow_loss(
     key: Key[Array, ""],
     time: Float[Array, " B"] | None = None,
     noise: Float[Array, "B H A"] | None = None,
-    mask: Float[Array, "B H A"] | None = None,
+    mask: Array | None = None,
 ) -> Float[Array, " B"]:
     """Mean squared error of the velocity per sample, over the masked-in elements.
 

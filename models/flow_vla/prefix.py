@@ -4,7 +4,7 @@ Shape letters: B batch, S prefix tokens, T text tokens, D trunk width, L layers,
 h head width, P state size, G grounding outputs.
 """
 
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from loomax.models.vision.keypoint import describe, keypoint_logits
 
 
 @struct.dataclass
+@no_type_check  # its structure also holds shapes and shardings
 class Prefix:
     """What the suffix needs of an observation; every leaf has the batch axis first or second.
 

@@ -17,6 +17,7 @@ width.
 """
 
 from collections.abc import Callable
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,7 @@ __all__ = ["Chain", "SamplerConfig", "sample_chain", "step_distribution", "step_
 
 
 @struct.dataclass
+@no_type_check  # its structure also holds shapes and shardings
 class Chain:
     """A sampled denoising chain.
 
