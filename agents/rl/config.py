@@ -124,7 +124,7 @@ class RLConfig:
     """
 
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    sampler: SamplerConfig = field(default_factory=lambda: SamplerConfig(kind="sde"))
     credit: CreditConfig = field(default_factory=CreditConfig)
     group: GroupConfig = field(default_factory=GroupConfig)
     loss: PPOLossConfig | GRPOLossConfig = field(default_factory=PPOLossConfig)
