@@ -12,10 +12,10 @@ import io
 import jax
 import jax.numpy as jnp
 import mujoco
-import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
+from loomax.envs.physics import kinematics
 from loomax.envs.physics.state import PhysicsState, Poses
 
 # MJX prints that Warp, its NVIDIA back end, is missing; nothing here needs it.
@@ -25,20 +25,17 @@ with contextlib.redirect_stdout(io.StringIO()):
 
 @struct.dataclass
 class PhysicsModel:
-    """A model with its template data and its cameras' rotations within their bodies."""
+    """A model with its template data, and its tree of bodies."""
 
     model: mjx.Model
     template: mjx.Data
-    cam_frame: Float[Array, "C 3 3"]
+    tree: kinematics.Tree = struct.field(pytree_node=False)
 
 
 def put(mj_model: mujoco.MjModel) -> PhysicsModel:
     """Moves a compiled model to the default device."""
-    frames = np.zeros((mj_model.ncam, 9))
-    for frame, quaternion in zip(frames, mj_model.cam_quat, strict=True):
-        mujoco.mju_quat2Mat(frame, quaternion)
-    local = jnp.asarray(frames.reshape(-1, 3, 3), jnp.float32)
-    return PhysicsModel(mjx.put_model(mj_model), mjx.make_data(mj_model), local)
+    tree = kinematics.read(mj_model)
+    return PhysicsModel(mjx.put_model(mj_model), mjx.make_data(mj_model), tree)
 
 
 def initial(qpos: Float[Array, " Q"], nv: int) -> PhysicsState:
@@ -66,12 +63,4 @@ def step(model: PhysicsModel, state: PhysicsState, ctrl: Float[Array, "S U"]) ->
 
 def poses(model: PhysicsModel, qpos: Float[Array, " Q"]) -> Poses:
     """Where everything is at these positions."""
-    data = mjx.kinematics(model.model, model.template.replace(qpos=qpos))
-    body = model.model.cam_bodyid
-    frame = data.xmat[body]
-    return Poses(
-        data.geom_xpos,
-        data.geom_xmat,
-        data.xpos[body] + jnp.einsum("cij,cj->ci", frame, model.model.cam_pos),
-        jnp.einsum("cij,cjk->cik", frame, model.cam_frame),
-    )
+    return kinematics.poses(model.tree, qpos)

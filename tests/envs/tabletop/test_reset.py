@@ -9,7 +9,7 @@ import pytest
 from loomax.envs.control.kinematics import forward
 from loomax.envs.scene.table import CUBE_HALF
 from loomax.envs.tabletop.config import CUBE_COLOURS, DISC_COLOURS, TabletopConfig
-from loomax.envs.tabletop.env import START, START_SPREAD, Tabletop
+from loomax.envs.tabletop.env import RGBA, START, START_SPREAD, Tabletop
 from loomax.envs.tabletop.world import APART, HIGH, LOW, cube_poses, scatter
 
 COUNT = 256
@@ -135,8 +135,6 @@ def hue(image: np.ndarray, xy: np.ndarray) -> np.ndarray:
 
 def test_what_is_named_is_drawn_in_its_colour(env, fresh):
     """At the projected place of the named cube, the picture has the named colour."""
-    from loomax.envs.tabletop.env import RGBA
-
     few = jax.tree.map(lambda x: x[:24], fresh)
     images = jax.jit(jax.vmap(env.render))(few)["scene"]
     where = jax.jit(jax.vmap(env.pointing))(few)["scene"]

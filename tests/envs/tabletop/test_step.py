@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from loomax.envs.control.kinematics import forward
 from loomax.envs.scene.table import CUBE_HALF, cube_qpos
 from loomax.envs.types import Env
 
@@ -139,13 +140,11 @@ def test_observations_stay_in_range(picking, wandered, picked):
 
 
 def test_the_tool_follows_its_target(wandered):
-    """Servos lag behind the target by a few centimetres at full speed."""
-    from loomax.envs.control.kinematics import forward
-
+    """Servos have a time constant of a tenth of a second: ten centimetres at full speed."""
     _, states = wandered
     tcp = forward(states.data.physics.qpos[..., :7]).tcp
     lag = np.linalg.norm(np.asarray(tcp - states.data.control.position), axis=-1)
-    assert np.median(lag) < 0.03 and lag.max() < 0.15
+    assert np.median(lag) < 0.06 and lag.max() < 0.2
 
 
 def test_the_same_actions_give_the_same_states(picking, wandered):
