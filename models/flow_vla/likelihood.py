@@ -79,7 +79,7 @@ def chain_log_prob(
 
     def evaluate(x, following, k):
         v, hidden = velocity_fn(x, jnp.asarray(step_times(config))[k])
-        std = noise_std_fn(hidden) if config.kind == "noise" else None
+        std = noise_std_fn(hidden) if noise_std_fn and config.kind == "noise" else None
         mean, std = step_distribution(config, x, v, k, std, None, noise_level)
         return ChainLikelihood(normal_log_prob(following, mean, std), normal_entropy(std), hidden)
 

@@ -108,7 +108,7 @@ def from_openpi(config: FlowVLAConfig, flat: Mapping[str, Array]) -> Parameters:
         name = by_path[path]
         if given[name].shape != leaf.shape:
             raise ValueError(
-                f"{name} has shape {given[name].shape}, expected {leaf.shape} ({'/'.join(path)})"
+                f"{name} has shape {given[name].shape}, expected {leaf.shape} ({path})"
             )
         leaves.append((path, leaf.replace(jnp.asarray(given[name], leaf.dtype))))
     return nnx.from_flat_state(leaves)

@@ -136,7 +136,7 @@ def sample_chain(
     def step(carry, k):
         x, log_prob, seen = carry
         v, hidden = velocity_fn(x, jnp.full((batch,), times[k]))
-        std = noise_std_fn(hidden) if config.kind == "noise" else None
+        std = noise_std_fn(hidden) if noise_std_fn and config.kind == "noise" else None
         here = None if stochastic_index is None else stochastic_index == k
         mean, spread = step_distribution(config, x, v, k, std, here, noise_level)
         draw = jax.random.normal(jax.random.fold_in(key, k), x.shape, x.dtype)

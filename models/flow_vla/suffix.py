@@ -142,8 +142,8 @@ def joint_pass(
         (before, after), (trunk, expert) = carry, xs
         q0, k0, v0, gate0 = queries_keys_values(trunk, before, positions[:, :cut], None)
         q1, k1, v1, gate1 = queries_keys_values(expert, after, positions[:, cut:], cond)
-        joint = [jnp.concatenate(pair, axis=1) for pair in ((q0, q1), (k0, k1), (v0, v1))]
-        mixed = attend(*joint, mask)
+        q, k, v = (jnp.concatenate(pair, axis=1) for pair in ((q0, q1), (k0, k1), (v0, v1)))
+        mixed = attend(q, k, v, mask)
         before = finish_layer(trunk, before, mixed[:, :cut], gate0, None)
         return (before, finish_layer(expert, after, mixed[:, cut:], gate1, cond)), None
 

@@ -41,7 +41,13 @@ def test_loss_is_the_masked_mean_square(policy, observation, key):
 
     def loss(actions, mask):
         return flow_loss(
-            policy, observation, actions, key=loss_key, time=time, noise=noise, mask=mask
+            policy,
+            observation,
+            actions,
+            key=jax.random.clone(loss_key),
+            time=time,
+            noise=noise,
+            mask=mask,
         )
 
     np.testing.assert_allclose(loss(actions, None), error.mean((1, 2)), rtol=1e-4)
