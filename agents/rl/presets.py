@@ -37,9 +37,7 @@ def quickstart() -> TrainConfig:
             # A time limit counts as failure: what is scored is success within the horizon.
             credit=CreditConfig(bootstrap="none"),
             loss=PPOLossConfig(level="action"),
-            optimiser=OptimiserConfig(
-                lr=1.5e-4, critic_lr=1e-3, epochs=3, kl_target=0.03, ema=0.8
-            ),
+            optimiser=OptimiserConfig(lr=1.5e-4, critic_lr=1e-3, epochs=3, kl_target=0.03, ema=0.8),
         ),
         eval=EvalConfig(episodes=512, every=20, stop_at=0.97),
         iterations=100,

@@ -110,9 +110,7 @@ class Tabletop:
             target=jax.random.randint(cube_key, (), 0, self.config.cubes),
             goal=jax.random.randint(disc_key, (), 0, max(self.config.discs, 1)),
         )
-        return state.replace(
-            data=world, obs=self._observe(world, view(world), state.info["steps"])
-        )
+        return state.replace(data=world, obs=self._observe(world, view(world), state.info["steps"]))
 
     # -------------------------------------------------------------------------------- step
 
