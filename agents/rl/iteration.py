@@ -146,7 +146,7 @@ class Learner:
         grads, metrics = jax.grad(loss, has_aux=True)(trained)
         updates, opt_state = make_optimiser(self.config.optimiser).update(grads, opt_state, trained)
         trained = optax.apply_updates(trained, scale_actor(updates, actor_scale))
-        return (trained, opt_state), metrics | {"grad_norm": optax.global_norm(grads)}
+        return (trained, opt_state), metrics | {"grad_norm": optax.tree.norm(grads)}
 
 
 def experience_metrics(steps: Transition) -> Metrics:

@@ -56,6 +56,13 @@ class Parts:
         return state.replace(step=whole, lr_scale=whole, **params, **worlds)
 
 
+def with_shardings(shapes: Any, shardings: Any) -> Any:
+    """Abstract arrays that know where they will lie."""
+    return jax.tree.map(
+        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings
+    )
+
+
 def build(config: TrainConfig, mesh: Mesh | None = None) -> Parts:
     """Makes the parts; parameters are not drawn yet.
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from loomax.agents.rl.config import TrainConfig
 from loomax.agents.rl.interval import wilson
 from loomax.runtime.files import atomic_write
 
@@ -44,6 +45,11 @@ class Result:
     iterations: int
     config: str
     seed: int
+
+
+def write_config(path: Path, config: TrainConfig) -> None:
+    """Writes the configuration as JSON, from which `scoring.read_config` makes it again."""
+    atomic_write(path, json.dumps(asdict(config), indent=2) + "\n")
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -4,8 +4,6 @@ Every stage ends in a checkpoint. A killed run goes on from its last one and end
 one kind of machine, where an uninterrupted run would have ended.
 """
 
-import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,20 @@ import numpy as np
 from loomax.agents.rl.config import FitConfig, TrainConfig
 from loomax.agents.rl.evaluate import CONTROLS, Evaluation
 from loomax.agents.rl.iteration import TrainState
-from loomax.agents.rl.parts import build
+from loomax.agents.rl.parts import build, with_shardings
 from loomax.agents.rl.plots import learning_curves
-from loomax.agents.rl.report import Result, Score, artefacts, table, write_result
+from loomax.agents.rl.report import (
+    Result,
+    Score,
+    artefacts,
+    table,
+    write_config,
+    write_result,
+)
 from loomax.agents.rl.stages import Stages
 from loomax.agents.rl.video import before_and_after
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.compile import physics_options
-from loomax.runtime.files import atomic_write
 from loomax.runtime.mesh import replicated
 from loomax.runtime.metrics import MetricsWriter
 from loomax.runtime.progress import Progress
@@ -119,25 +123,29 @@ class Trainer:
 
     # ------------------------------------------------------------------------------- RL
 
-    def improve(self, params: tuple[Any, Any], writer: MetricsWriter) -> tuple[TrainState, dict]:
-        """Runs the iterations that are left; returns the last state and its notes."""
-        learner, config = self.parts.learner, self.config
+    def begin(self, params: tuple[Any, Any]) -> tuple[TrainState, dict]:
+        """The state and notes that RL goes on from: the newest checkpoint's, or fresh ones."""
+        learner = self.parts.learner
         abstract = jax.eval_shape(learner.init, *params, key=self.key)
         shardings = self.parts.state_shardings(abstract)
         kept = self.checkpoints.restore(with_shardings(abstract, shardings))
-        if kept is None:
-            init = jax.jit(
-                learner.init, compiler_options=physics_options(), out_shardings=shardings
-            )
-            state = init(*params, key=self.key_of("envs"))
-            notes = {"env_steps": 0, "streak": 0, "wall_s": 0.0}
-        else:
+        if kept is not None:
             _, state, notes = kept
             self.start, self.spent = time.monotonic(), notes["wall_s"]
+            return state, notes
+        init = jax.jit(learner.init, compiler_options=physics_options(), out_shardings=shardings)
+        state = init(*params, key=self.key_of("envs"))
+        return state, {"env_steps": 0, "streak": 0, "wall_s": 0.0}
+
+    def improve(
+        self, state: TrainState, notes: dict, writer: MetricsWriter
+    ) -> tuple[TrainState, dict]:
+        """Runs the iterations that are left; returns the last state and its notes."""
+        config = self.config
         program = jax.jit(
-            learner,
+            self.parts.learner,
             donate_argnames=("state",),
-            out_shardings=(shardings, self.whole),
+            out_shardings=(self.parts.state_shardings(state), self.whole),
             compiler_options=physics_options(),
         )
         first = int(state.step)
@@ -232,13 +240,6 @@ def final_params(state: TrainState) -> tuple[Any, Any]:
     return state.average, state.frozen
 
 
-def with_shardings(shapes: Any, shardings: Any) -> Any:
-    """Abstract arrays that know where they will lie."""
-    return jax.tree.map(
-        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings
-    )
-
-
 def check_finite(metrics: dict[str, float], step: int) -> None:
     """Raises FloatingPointError naming the metric and the iteration."""
     broken = [name for name, value in metrics.items() if not np.isfinite(value)]
@@ -253,10 +254,14 @@ def train(config: TrainConfig, run_dir: Path) -> Result:
         ValueError: if the configuration is inconsistent (value, bound and fix are named).
     """
     config.validate(jax.device_count())
-    if leads():
-        atomic_write(run_dir / "config.json", json.dumps(dataclasses.asdict(config), indent=2))
+    if leads() and not (run_dir / "config.json").exists():
+        write_config(run_dir / "config.json", config)
     trainer = Trainer(config, run_dir)
     with trainer.writer() as writer:
         tuned = trainer.tune(writer)
-        state, notes = trainer.improve(jax.tree.map(jnp.copy, tuned), writer)
+        state, notes = trainer.begin(jax.tree.map(jnp.copy, tuned))
+        # Not before the checkpoints have proved to be of this configuration.
+        if leads():
+            write_config(run_dir / "config.json", config)
+        state, notes = trainer.improve(state, notes, writer)
     return trainer.report(tuned, state, notes)

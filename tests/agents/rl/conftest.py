@@ -10,6 +10,7 @@ from loomax.agents.rl.loss_config import GroupConfig
 from loomax.agents.rl.mlp_config import MLPPolicyConfig
 from loomax.agents.rl.parts import Parts, build
 from loomax.agents.rl.toy import point_mass
+from loomax.agents.rl.train import train
 from loomax.runtime.mesh import MeshConfig, make_mesh
 
 
@@ -43,3 +44,11 @@ def small_fixture():
 def parts_fixture():
     """`parts_of(config, devices=1) -> Parts`."""
     return on_devices
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The folder of a run of four iterations, its configuration and its result."""
+    config = replace(small(), iterations=4, checkpoint_every=2)
+    run_dir = tmp_path_factory.mktemp("runs") / "finished"
+    return run_dir, config, train(config, run_dir)
