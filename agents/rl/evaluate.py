@@ -15,6 +15,7 @@ from loomax.agents.rl.policy import FlowPolicy, initial_noise
 from loomax.envs.types import State
 from loomax.envs.vector import Observation, VectorEnv
 from loomax.models.flow_vla.sampler import SamplerConfig, sample_chain
+from loomax.runtime.mesh import on_mesh
 
 CONTROLS = ("none", "shuffled instructions", "black images")
 
@@ -79,7 +80,7 @@ class Evaluator:
             state, obs, outcome = self.venv.chunk(state, actions)
             return (state, obs), (outcome.success, outcome.valid.sum(-1), outcome.trace)
 
-        _, (success, valid, trace) = jax.lax.scan(
-            body, self.venv.reset(keys), jnp.arange(self.chunks)
-        )
+        with on_mesh(self.venv.mesh):
+            start = self.venv.reset(keys)
+            _, (success, valid, trace) = jax.lax.scan(body, start, jnp.arange(self.chunks))
         return Evaluation(success.any(0), valid.sum(0), trace)

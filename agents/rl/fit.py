@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
 from loomax.agents.rl.config import FitConfig
-from loomax.runtime.mesh import batch_sharding, replicated
+from loomax.runtime.mesh import batch_sharding, fsdp_shardings, on_mesh, replicated
 
 Loss = Callable[..., tuple[Array, dict[str, Array]]]
 
@@ -28,8 +28,9 @@ def optimiser(config: FitConfig) -> optax.GradientTransformation:
 
 @dataclass(frozen=True)
 class Fitter:
-    """Minimises `loss(params, batch, *, key) -> (loss, metrics)` over samples of a data set.
+    """Minimises `loss(params, fixed, batch, *, key) -> (loss, metrics)` over samples of a data set.
 
+    `fixed` are parameters that the loss reads only. Large parameters are spread over the mesh.
     The data set is a pytree of arrays with one leading sample axis; batches are drawn with
     replacement inside the program, so nothing crosses to the host between steps.
     """
@@ -38,8 +39,16 @@ class Fitter:
     loss: Loss
     mesh: Mesh
 
-    def steps(self, carry: tuple, data: PyTree, *, key: Key[Array, ""]) -> tuple:
+    def init(self, params: PyTree) -> tuple:
+        """Parameters, state of the optimiser and number of steps: what `steps` carries."""
+        return params, optimiser(self.config).init(params), jnp.zeros((), jnp.int32)
+
+    def steps(self, carry: tuple, fixed: PyTree, data: PyTree, *, key: Key[Array, ""]) -> tuple:
         """`config.log_every` optimiser steps; returns the carry and mean metrics."""
+        with on_mesh(self.mesh):
+            return self._steps(carry, fixed, data, key=key)
+
+    def _steps(self, carry, fixed, data, *, key):
         tx = optimiser(self.config)
         count = jax.tree.leaves(data)[0].shape[0]
 
@@ -49,30 +58,35 @@ class Fitter:
             index = jax.random.randint(draw_key, (self.config.batch,), 0, count)
             batch = jax.tree.map(lambda x: x[index], data)
             batch = jax.lax.with_sharding_constraint(batch, batch_sharding(self.mesh))
-            grads, metrics = jax.grad(self.loss, has_aux=True)(params, batch, key=loss_key)
+            grads, metrics = jax.grad(self.loss, has_aux=True)(params, fixed, batch, key=loss_key)
             updates, opt_state = tx.update(grads, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state, step + 1), metrics
 
         carry, metrics = jax.lax.scan(body, carry, None, length=self.config.log_every)
         return carry, jax.tree.map(jnp.mean, metrics)
 
+    def program(self, carry: tuple) -> Callable[..., tuple]:
+        """`steps`, compiled for a carry of these shapes, which it donates."""
+        where = (fsdp_shardings(carry, self.mesh), replicated(self.mesh))
+        return jax.jit(self.steps, donate_argnames=("carry",), out_shardings=where)
+
     def run(
         self,
         params: PyTree,
         data: PyTree,
         *,
+        fixed: PyTree = None,
         on_log: Callable[[int, dict[str, float]], Any],
         key: Key[Array, ""],
     ) -> PyTree:
         """Fits for `config.steps` steps and returns the parameters."""
-        whole = replicated(self.mesh)
-        program = jax.jit(self.steps, donate_argnums=(0,), out_shardings=whole)
-        opt_state = optimiser(self.config).init(params)
         # A copy, because the caller's parameters must outlive the donated carry.
-        carry = jax.tree.map(jnp.copy, (params, opt_state, jnp.zeros((), jnp.int32)))
-        carry = jax.device_put(carry, whole)
-        data = jax.device_put(data, whole)
+        carry = jax.tree.map(jnp.copy, self.init(params))
+        program = self.program(carry)
+        carry = jax.device_put(carry, fsdp_shardings(carry, self.mesh))
+        fixed = jax.device_put(fixed, fsdp_shardings(fixed, self.mesh))
+        data = jax.device_put(data, replicated(self.mesh))
         for step in range(0, self.config.steps, self.config.log_every):
-            carry, metrics = program(carry, data, key=key)
+            carry, metrics = program(carry, fixed, data, key=key)
             on_log(step + self.config.log_every, jax.device_get(metrics))
         return carry[0]

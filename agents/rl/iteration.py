@@ -22,6 +22,7 @@ from loomax.agents.rl.rollout import Actor, Transition
 from loomax.agents.rl.update import shuffled_calls, take_calls
 from loomax.envs.types import State
 from loomax.envs.vector import Observation
+from loomax.runtime.mesh import on_mesh
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -79,6 +80,10 @@ class Learner:
 
     def __call__(self, state: TrainState, *, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         """Gathers experience with the current policy and learns from it."""
+        with on_mesh(self.actor.venv.mesh):
+            return self._iterate(state, key=key)
+
+    def _iterate(self, state: TrainState, *, key: Key[Array, ""]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         reset_key, rollout_key, update_key = jax.random.split(key, 3)
         env_state, obs = state.env_state, state.obs

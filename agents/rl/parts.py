@@ -42,11 +42,15 @@ class Parts:
         """The batched environment of the actor."""
         return self.actor.venv
 
+    def param_shardings(self, params: Any) -> Any:
+        """Where parameters lie: large ones in slices, small ones whole."""
+        return fsdp_shardings(params, self.mesh)
+
     def state_shardings(self, state: TrainState) -> TrainState:
         """Where every leaf of a train state lies: environments by batch, parameters by fsdp."""
         batch, whole = batch_sharding(self.mesh), replicated(self.mesh)
         params = {
-            name: fsdp_shardings(getattr(state, name), self.mesh)
+            name: self.param_shardings(getattr(state, name))
             for name in ("trained", "frozen", "average", "reference", "opt_state")
         }
         worlds = {
@@ -77,6 +81,15 @@ def build(config: TrainConfig, mesh: Mesh | None = None) -> Parts:
     visual = not isinstance(config.policy, MLPPolicyConfig)
     make_policy = make_vla_policy if visual else make_mlp_policy
     policy, _ = make_policy(config.policy, config.rl.sampler, env)
+
+    def init_params(*, key):
+        def draw(key):
+            return make_policy(config.policy, config.rl.sampler, env, key=key)[1]
+
+        # Drawn in place: at full size no device has room for all of them.
+        where = fsdp_shardings(jax.eval_shape(draw, key), mesh)
+        return jax.jit(draw, out_shardings=where)(key)
+
     rollout = config.rl.rollout
     final_images = visual and policy.critic != "privileged"
     venv = VectorEnv(env, mesh, images=visual, final_images=final_images)
@@ -95,5 +108,5 @@ def build(config: TrainConfig, mesh: Mesh | None = None) -> Parts:
         actor=actor,
         learner=Learner(actor, config.rl),
         evaluator=evaluator,
-        init_params=lambda *, key: make_policy(config.policy, config.rl.sampler, env, key=key)[1],
+        init_params=init_params,
     )

@@ -13,7 +13,7 @@ from jaxtyping import Array, Key, PyTree
 
 from loomax.agents.rl.config import FitConfig
 from loomax.agents.rl.demos import Collector, Demonstrations, flatten
-from loomax.agents.rl.fit import Fitter
+from loomax.agents.rl.fit import Fitter, Loss
 from loomax.agents.rl.grounding import grounding_loss
 from loomax.agents.rl.parts import Parts
 from loomax.agents.rl.sft import flow_matching_loss, pad_actions
@@ -21,6 +21,24 @@ from loomax.runtime.compile import physics_options
 
 Log = Callable[[int, dict[str, float]], Any]
 ENCODE_BATCH = 128
+
+
+def tuning_loss(parts: Parts) -> Loss:
+    """Flow matching on (source, actions, mask); the source is what the update conditions on too.
+
+    That is a stored context, or an observation to be encoded.
+    """
+    policy = parts.policy
+
+    def loss(trained, frozen, batch, *, key):
+        context, actions, mask = batch
+        params = (trained, frozen)
+        if not parts.actor.store_context:
+            context = jax.lax.stop_gradient(policy.encode(params, context))
+        value = flow_matching_loss(policy, params, context, actions, mask, key=key)
+        return value, {"loss": value}
+
+    return loss
 
 
 @dataclass(frozen=True)
@@ -72,12 +90,13 @@ class Stages:
         samples = self.gather(config, key=data_key)
         obs = {**samples.obs, **samples.asked}
 
-        def loss(frozen, batch, *, key):
+        def loss(frozen, trained, batch, *, key):
             obs, target = batch
             return grounding_loss(self.parts.policy, (trained, frozen), obs, target)
 
         fitter = Fitter(config, loss, self.parts.mesh)
-        return trained, fitter.run(frozen, (obs, obs["grounding"]), on_log=on_log, key=fit_key)
+        data = (obs, obs["grounding"])
+        return trained, fitter.run(frozen, data, fixed=trained, on_log=on_log, key=fit_key)
 
     def fine_tune(
         self, config: FitConfig, params: tuple, *, on_log: Log, key: Key[Array, ""]
@@ -87,16 +106,12 @@ class Stages:
         policy = self.parts.policy
         data_key, fit_key = jax.random.split(key)
         samples = self.gather(config, key=data_key)
-        contexts = self.encode(params, samples.obs)
+        source = samples.obs
+        if self.parts.actor.store_context:
+            source = self.encode(params, source)
         actions, mask = jax.jit(pad_actions, static_argnums=(2, 3))(
             samples.actions, samples.valid, policy.horizon, policy.action_dim
         )
-
-        def loss(trained, batch, *, key):
-            context, actions, mask = batch
-            value = flow_matching_loss(policy, (trained, frozen), context, actions, mask, key=key)
-            return value, {"loss": value}
-
-        fitter = Fitter(config, loss, self.parts.mesh)
-        data = (contexts, actions, mask)
-        return fitter.run(trained, data, on_log=on_log, key=fit_key), frozen
+        fitter = Fitter(config, tuning_loss(self.parts), self.parts.mesh)
+        data = (source, actions, mask)
+        return fitter.run(trained, data, fixed=frozen, on_log=on_log, key=fit_key), frozen

@@ -104,12 +104,12 @@ class Trainer:
             self.spent = notes["wall_s"]
             say(f"supervised stages: {done} of {len(SUPERVISED)} taken from the checkpoint")
         for number, (name, stage) in enumerate(SUPERVISED[done:], start=done + 1):
-            params = jax.device_put(params, self.whole)
+            params = jax.device_put(params, self.parts.param_shardings(params))
             fit = getattr(self.config, name)
             if fit.steps:
                 params = self.fit(name, stage, fit, params, writer)
             self.tuned.save(number, params, {"wall_s": self.wall_s})
-        return jax.device_put(params, self.whole)
+        return jax.device_put(params, self.parts.param_shardings(params))
 
     def fit(self, name: str, stage: Any, config: FitConfig, params: Any, writer: MetricsWriter):
         """One supervised stage."""

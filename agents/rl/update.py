@@ -32,11 +32,14 @@ def shuffled_calls(
 
 
 def take_calls(data: PyTree, index: Int[Array, "t B"]) -> PyTree:
-    """Selects calls per environment from [T, B, ...] leaves and flattens them to [t * B, ...]."""
-    columns = jnp.arange(index.shape[1])[None, :]
+    """Selects calls per environment from [T, B, ...] leaves and flattens them to [B * t, ...].
+
+    Environments come first: an axis that is spread over devices must stay the outer one when two
+    are joined, or every device ends up with everything.
+    """
 
     def take(x):
-        picked = x[index, columns]
+        picked = jax.vmap(lambda calls, rows: calls[rows], in_axes=1)(x, index)
         return picked.reshape(-1, *x.shape[2:])
 
     return jax.tree.map(take, data)

@@ -1,6 +1,5 @@
 """From keys to colours: one pass over the pixels that fetches what the winning surface needs."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -9,6 +8,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from loomax.envs.render.cast import Pixels
 from loomax.envs.render.scene import VARIANTS, RenderScene
 from loomax.envs.render.view import Vector, View
+from loomax.runtime.compile import target_platform
 
 # "gather" or "onehot"
 Fetch = str
@@ -16,7 +16,7 @@ Fetch = str
 
 def default_fetch() -> Fetch:
     """Gathers are cheap on CPU and GPU; a TPU reads a table faster as a matrix product."""
-    return "onehot" if jax.default_backend() == "tpu" else "gather"
+    return "onehot" if target_platform() == "tpu" else "gather"
 
 
 def fetch_columns(

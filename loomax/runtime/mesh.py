@@ -1,5 +1,6 @@
 """Device meshes and shardings.  Axis names and their meaning: loomax/runtime/axes.py."""
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -31,9 +32,11 @@ __all__ = [
     "LogicalAxes",
     "MeshConfig",
     "batch_sharding",
+    "constrain",
     "fsdp_shardings",
     "logical_spec",
     "make_mesh",
+    "on_mesh",
     "replicated",
 ]
 
@@ -76,6 +79,31 @@ def logical_spec(axes: LogicalAxes, *names: str | None) -> PartitionSpec:
             used[axis] = name
         spec.append(physical)
     return PartitionSpec(*spec)
+
+
+def on_mesh(mesh: Mesh | None) -> contextlib.AbstractContextManager:
+    """What is traced within this context knows the mesh that it will run on; see `constrain`."""
+    if mesh is None:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def constrain(x: jax.Array, *names: str | None, axes: LogicalAxes | None = None) -> jax.Array:
+    """Keeps an array spread over the mesh by its logical axes where a program is traced `on_mesh`.
+
+    Without it the compiler may prefer the layout of the parameters, gather a whole batch and split
+    its features instead. Changes nothing without a mesh, where an axis does not divide, and
+    inside `shard_map`, where every device has its own part already.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.manual_axes or mesh.size == 1:
+        return x
+    spec = logical_spec(axes or LogicalAxes(), *names)
+    for length, physical in zip(x.shape, spec, strict=True):
+        used = (physical,) if isinstance(physical, str) else physical or ()
+        if length % math.prod(mesh.shape[axis] for axis in used):
+            return x
+    return jax.lax.with_sharding_constraint(x, spec)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

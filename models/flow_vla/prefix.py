@@ -23,6 +23,7 @@ from loomax.models.flow_vla.stack import (
 )
 from loomax.models.layers import gelu
 from loomax.models.vision.keypoint import describe, keypoint_logits
+from loomax.runtime.mesh import constrain
 
 
 @struct.dataclass
@@ -122,6 +123,7 @@ def encode_prefix(model: FlowVLA, obs: dict[str, Any]) -> Prefix:
     positions = positions_of(valid)
 
     def layer(x, p):
+        x = constrain(x, "batch", "length", None)
         q, k, v, gate = queries_keys_values(p, x, positions, None)
         return finish_layer(p, x, attend(q, k, v, mask), gate, None), (k, v)
 

@@ -21,6 +21,7 @@ from loomax.models.flow_vla.stack import (
     queries_keys_values,
 )
 from loomax.models.layers import sine_cosine
+from loomax.runtime.mesh import constrain
 
 
 def embed_suffix(
@@ -89,6 +90,7 @@ def velocity(
 
     def layer(h, xs):
         p, keys, values = xs
+        h = constrain(h, "batch", "length", None)
         q, k, v, gate = queries_keys_values(p, h, positions, cond)
         k, v = jnp.concatenate([keys, k], axis=1), jnp.concatenate([values, v], axis=1)
         return finish_layer(p, h, attend(q, k, v, mask), gate, cond), None

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from loomax.models.attention import attend
 from loomax.models.initialise import Rngs, normal
 from loomax.models.layers import Dense, gelu, layer_norm
+from loomax.runtime.mesh import constrain
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def encoder_block(x: Float[Array, "B P D"], p: PyTree) -> Float[Array, "B P D"]:
         kernel, bias = p[name]["kernel"], p[name]["bias"]
         return jnp.einsum(pattern, x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
 
+    x = constrain(x, "batch", "length", None)
     y = layer_norm(x, p["norm_0"]["scale"], p["norm_0"]["bias"])
     q, k, v = (dense(y, name, "bpd,dnh->bpnh") for name in ("query", "key", "value"))
     everything = jnp.ones((x.shape[0], x.shape[1], x.shape[1]), bool)

@@ -62,7 +62,7 @@ def fitted():
     x = jax.random.normal(jax.random.key(0), (200, 2))
     start, logged = {"w": jnp.zeros((2, 2))}, []
 
-    def loss(params, batch, *, key):
+    def loss(params, fixed, batch, *, key):
         given, target = batch
         value = jnp.square(given @ params["w"] - target).mean()
         return value, {"loss": value}
