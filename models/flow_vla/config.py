@@ -161,7 +161,7 @@ def debug() -> FlowVLAConfig:
         state_dim=8,
         prefix_state=True,
         readout=True,
-        ground=3,
+        ground=6,
         state_from_prefix=True,
     )
 

@@ -29,9 +29,9 @@ def test_calls_that_do_not_divide_are_refused(key):
         shuffled_calls(6, 5, 4, key=key)
 
 
-def test_taking_flattens_time_major():
+def test_taking_flattens_environment_major():
     data = {"x": jnp.arange(6 * 2 * 3).reshape(6, 2, 3), "y": jnp.arange(12).reshape(6, 2)}
     index = jnp.array([[4, 0], [1, 5]])
     taken = take_calls(data, index)
-    np.testing.assert_array_equal(taken["y"], [8, 1, 2, 11])
-    np.testing.assert_array_equal(taken["x"][:, 0], [24, 3, 6, 33])
+    np.testing.assert_array_equal(taken["y"], [8, 2, 1, 11])
+    np.testing.assert_array_equal(taken["x"][:, 0], [24, 6, 3, 33])
