@@ -118,7 +118,7 @@ def test_bfloat16_stays_near_float32(observation):
     [
         ({"heads": 3, "kv_heads": 2}, "kv_heads 2"),
         ({"head_dim": 7}, "head_dim 7"),
-        ({"readout": False}, "ground=3"),
+        ({"readout": False}, "ground=6"),
         ({"state_token": False}, "state_from_prefix"),
         ({"cameras": debug().cameras[:1] * 2}, "camera names"),
     ],
