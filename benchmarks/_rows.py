@@ -17,6 +17,7 @@ import jax
 
 from loomax.runtime.aot import report
 from loomax.runtime.files import atomic_write
+from loomax.runtime.progress import Progress
 
 Better = Literal["higher", "lower"]
 MIB = 2**20
@@ -55,13 +56,13 @@ def take_turns(cases: Mapping[str, Callable[[], float]], n: int) -> dict[str, li
     """
     if n < 1:
         raise ValueError(f"n is {n}: measure at least once")
-    for run in cases.values():
-        run()
     found: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(n):
-        for name, run in cases.items():
-            found[name].append(run())
-    return found
+    with Progress((n + 1) * len(cases), "measuring") as progress:
+        for _ in range(n + 1):
+            for name, run in cases.items():
+                found[name].append(run())
+                progress.update(1, **{name: found[name][-1]})
+    return {name: values[1:] for name, values in found.items()}
 
 
 def seconds(run: Callable[[], Any]) -> tuple[float, Any]:

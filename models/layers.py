@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from loomax.models.initialise import Rngs, normal
+from loomax.runtime.compile import target_platform
 
 
 def matmul(x: Float[Array, "*B I"], kernel: Float[Array, "I O"]) -> Float[Array, "*B O"]:
@@ -21,6 +22,16 @@ def matmul(x: Float[Array, "*B I"], kernel: Float[Array, "I O"]) -> Float[Array,
     XLA:CPU runs the kernel's gradient several times slower if more than one axis is contracted.
     """
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def wide_einsum(spec: str, x: Array, y: Array) -> Array:
+    """einsum of two arrays with float32 sums and result.
+
+    XLA:CPU has no kernel for a product of bfloat16 with a float32 result, so there it widens first.
+    """
+    if target_platform() == "cpu":
+        return jnp.einsum(spec, x.astype(jnp.float32), y.astype(jnp.float32))
+    return jnp.einsum(spec, x, y, preferred_element_type=jnp.float32)
 
 
 class Dense(nnx.Module):

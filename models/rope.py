@@ -1,4 +1,7 @@
-"""Rotary position embedding in Gemma's layout (first half of a head paired with the second)."""
+"""Rotary position embedding (first half of a head paired with the second, as in Gemma).
+
+Shape letters: B batch, S tokens, N heads, H head width.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -10,7 +13,13 @@ def rotate(
     """Rotates each pair (i, i + H/2) by position * longest^(-2i/H); float32 inside."""
     half = x.shape[-1] // 2
     timescale = longest ** (jnp.arange(half, dtype=jnp.float32) / half)
-    angle = positions.astype(jnp.float32)[..., None, None] / timescale
+    return rotate_by(x, positions.astype(jnp.float32)[..., None, None] / timescale)
+
+
+def rotate_by(
+    x: Float[Array, "B S N H"], angle: Float[Array, "B S 1 H//2"]
+) -> Float[Array, "B S N H"]:
+    """Rotates each pair (i, i + H/2) by its angle in radians; float32 inside."""
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

@@ -9,6 +9,7 @@ Two facts about jaxlib 0.10 on CPU (both measured):
      also the fastest. `map_blocks` makes them.
 """
 
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,8 @@ def setup_cpu(devices: int | None = None, cache: str | Path | None = None) -> No
     count = len(os.sched_getaffinity(0)) if devices is None else devices
     if count < 1:
         raise ValueError(f"devices is {count}: give at least 1")
+    if _needless_libtpu():
+        jax.config.update("jax_platforms", "cpu")
     # A count forced through XLA_FLAGS wins: JAX refuses to take both.
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         _set_device_count(count, exact=devices is not None)
@@ -57,6 +60,15 @@ def setup_cpu(devices: int | None = None, cache: str | Path | None = None) -> No
         return  # A read-only home costs time, never a run.
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _needless_libtpu(devices: Path = Path("/dev")) -> bool:
+    """Whether libtpu is here to compile only: JAX would search for a TPU, with loud errors."""
+    if os.environ.get("JAX_PLATFORMS") or importlib.util.find_spec("libtpu") is None:
+        return False
+    others = any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
+    chips = [*devices.glob("accel*"), *devices.glob("vfio/*")]
+    return not others and not chips
 
 
 def _set_device_count(count: int, exact: bool) -> None:

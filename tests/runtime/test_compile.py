@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from loomax.runtime import compile as compile_module
 from loomax.runtime.compile import (
     HBM_BYTES,
     PHYSICS_BLOCK,
@@ -171,3 +172,27 @@ def test_setup_makes_devices_and_a_cache(tmp_path):
     )
     assert done.stdout.split() == ["3", str(tmp_path / "xla")]
     assert (tmp_path / "xla").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("installed", "node", "platforms", "needless"),
+    [
+        (("libtpu",), None, "", True),
+        ((), None, "", False),
+        (("libtpu",), "accel0", "", False),
+        (("libtpu",), "vfio/0", "", False),
+        (("libtpu", "jax_cuda12_plugin"), None, "", False),
+        (("libtpu",), None, "tpu", False),
+    ],
+)
+def test_a_tpu_is_looked_for_only_where_one_can_be(
+    tmp_path, monkeypatch, installed, node, platforms, needless
+):
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: name if name in installed else None
+    )
+    if node:
+        (tmp_path / node).parent.mkdir(exist_ok=True)
+        (tmp_path / node).touch()
+    assert compile_module._needless_libtpu(tmp_path) == needless

@@ -1,0 +1,95 @@
+"""Stored keys and values: slot s of a row holds the token at position s.
+
+Shape letters: B batch, S slots, T tokens, K key-value heads, H key width, V value width.
+"""
+
+from typing import NamedTuple, no_type_check
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+
+@struct.dataclass
+@no_type_check  # the same fields also hold shardings, or whole stacks of layers
+class KV:
+    """Keys [B, S, K, H] and values [B, S, K, V]; int8 ones have a scale per token and head."""
+
+    keys: Array
+    values: Array
+    key_scale: Float[Array, "B S K"] | None = None
+    value_scale: Float[Array, "B S K"] | None = None
+
+    @property
+    def slots(self) -> int:
+        """Tokens that there is room for."""
+        return self.keys.shape[-3]
+
+
+class Quantised(NamedTuple):
+    """round(x / scale) in -127..127, with a scale per token and head."""
+
+    codes: Array
+    scale: Float[Array, "B T K"]
+
+
+def quantise(x: Float[Array, "B T K H"]) -> Quantised:
+    """Symmetric int8 of each token's head."""
+    wide = x.astype(jnp.float32)
+    scale = jnp.maximum(jnp.abs(wide).max(-1), 1e-8) / 127
+    return Quantised(jnp.round(wide / scale[..., None]).astype(jnp.int8), scale)
+
+
+def empty(
+    batch: int, slots: int, heads: int, widths: tuple[int, int], dtype: jnp.dtype, bits: int = 16
+) -> KV:
+    """Room for `slots` tokens with keys and values of the given widths."""
+    stored = jnp.int8 if bits == 8 else dtype
+    keys, values = (jnp.zeros((batch, slots, heads, width), stored) for width in widths)
+    if bits != 8:
+        return KV(keys, values)
+    scale = jnp.zeros((batch, slots, heads), jnp.float32)
+    return KV(keys, values, scale, scale)
+
+
+def write(
+    kv: KV,
+    keys: Float[Array, "B T K H"],
+    values: Float[Array, "B T K V"],
+    start: Int[Array, " B"],
+    count: Int[Array, " B"],
+) -> KV:
+    """Stores the first `count` tokens of a block behind `start` earlier ones.
+
+    What would lie beyond the last slot is dropped.
+    """
+    index = jnp.arange(keys.shape[1], dtype=start.dtype)
+    slot = jnp.where(index < count[:, None], start[:, None] + index, kv.slots)
+
+    def put(old, new):
+        if old is None:
+            return None
+        rows = jax.vmap(lambda o, s, n: o.at[s].set(n, mode="drop"))
+        return rows(old, slot, new.astype(old.dtype))
+
+    if kv.key_scale is None:
+        return KV(put(kv.keys, keys), put(kv.values, values))
+    k, v = quantise(keys), quantise(values)
+    return KV(
+        put(kv.keys, k.codes),
+        put(kv.values, v.codes),
+        put(kv.key_scale, k.scale),
+        put(kv.value_scale, v.scale),
+    )
+
+
+def read(kv: KV, dtype: jnp.dtype) -> tuple[Float[Array, "B S K H"], Float[Array, "B S K V"]]:
+    """Keys and values in a dtype to compute with."""
+
+    def one(x, scale):
+        if scale is None:
+            return x.astype(dtype)
+        return (x.astype(jnp.float32) * scale[..., None]).astype(dtype)
+
+    return one(kv.keys, kv.key_scale), one(kv.values, kv.value_scale)

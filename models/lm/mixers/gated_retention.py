@@ -1,0 +1,84 @@
+"""Gated retention as a mixer (YOCO, arXiv 2405.05254, section 3.1).
+
+Shape letters: L layers, B batch, T tokens, D width, N heads, H head width.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from loomax.models.initialise import Rngs
+from loomax.models.layers import matmul
+from loomax.models.lm.config import LMConfig
+from loomax.models.lm.kernels import retention
+from loomax.models.lm.mixers.base import Mixer, gated_output, heads_of, matrices
+from loomax.models.lm.positions import turn
+from loomax.models.lm.span import Span, valid
+
+State = Float[Array, "B N H H"]
+
+
+class GatedRetention(nnx.Module):
+    """Five matrices [L, D, N H] (the last transposed) and the decay's [L, D, N]."""
+
+    def __init__(self, config: LMConfig, rngs: Rngs):
+        make, inner = matrices(config, rngs, config.self_layers), inner_width(config)
+        self.q = make(config.width, inner)
+        self.k = make(config.width, inner)
+        self.v = make(config.width, inner)
+        self.gate = make(config.width, inner)
+        self.decay = make(config.width, config.mixer_heads)
+        self.out = make(inner, config.width, 0.5 / config.layers)
+
+
+class Inputs(NamedTuple):
+    """Projections of a block; keys are scaled by 1 / sqrt(H)."""
+
+    q: Float[Array, "B T N H"]
+    k: Float[Array, "B T N H"]
+    v: Float[Array, "B T N H"]
+    log_decay: Float[Array, "B T N"]
+
+
+def inner_width(config: LMConfig) -> int:
+    """Width of all heads."""
+    return config.mixer_heads * config.mixer_head_dim
+
+
+def inputs(
+    config: LMConfig, p: dict, x: Float[Array, "B T D"], positions: Int[Array, "B T"]
+) -> Inputs:
+    q, k, v = (heads_of(x, p[name], config.mixer_heads) for name in ("q", "k", "v"))
+    k = turn(config.rope, k, positions) * jnp.asarray(config.mixer_head_dim**-0.5, x.dtype)
+    level = matmul(x, p["decay"].astype(x.dtype)).astype(jnp.float32)
+    log_decay = jax.nn.log_sigmoid(level) / config.tau
+    return Inputs(turn(config.rope, q, positions), k, v, log_decay)
+
+
+def mix(
+    config: LMConfig, state: State | None, given: Inputs, span: Span
+) -> tuple[Float[Array, "B T N H"], State | None]:
+    real = valid(span, given.q.shape[1])[..., None]
+    k = jnp.where(real[..., None], given.k, 0)
+    decay = jnp.where(real, given.log_decay, 0.0)
+    y, after = retention(given.q, k, given.v, decay, state, span.segments, chunk=config.chunk)
+    return y, None if state is None else after
+
+
+def output(
+    config: LMConfig, p: dict, x: Float[Array, "B T D"], y: Float[Array, "B T N H"]
+) -> Float[Array, "B T D"]:
+    del config
+    return gated_output(p, x, y)
+
+
+def empty(config: LMConfig, batch: int, slots: int) -> State:
+    del slots
+    size = config.mixer_head_dim
+    return jnp.zeros((batch, config.mixer_heads, size, size), jnp.float32)
+
+
+MIXER: Any = Mixer(GatedRetention, inputs, mix, output, empty)

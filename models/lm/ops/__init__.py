@@ -1,0 +1,1 @@
+"""Sequence operations of the mixers, on plain arrays."""
