@@ -43,7 +43,8 @@ def hidden_states(
     Args:
         segments: document numbers of packed rows, ascending; no token sees another document.
     """
-    span = whole(*tokens.shape, segments)
+    batch, length = tokens.shape
+    span = whole(batch, length, segments)
     x = constrain(embed(config, params, tokens), "batch", "length", None)
     x, _, _ = self_layers(config, params, x, None, span)
     if config.decoder_decoder:

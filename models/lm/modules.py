@@ -100,8 +100,8 @@ class Transformer(LanguageModel):
     def __init__(self, config: LMConfig, rngs: Rngs):
         if config.decoder_decoder or config.mixer not in FULL_ATTENTION:
             raise ValueError(
-                f"mixer {config.mixer!r} with {config.cross_layers} cross layers is no Transformer; "
-                f"use {' or '.join(FULL_ATTENTION)} and 0, or build a YOCO"
+                f"mixer {config.mixer!r} with {config.cross_layers} cross layers is no "
+                f"Transformer; use {' or '.join(FULL_ATTENTION)} and 0, or build a YOCO"
             )
         super().__init__(config, rngs)
 

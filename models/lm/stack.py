@@ -165,7 +165,8 @@ def cross_layers(
         if isinstance(keys_values, kv.KV):
             mixed = attend_cached(q, keys_values, span, scale=scale)
         else:
-            mixed = attend_rows(q, *keys_values, span, scale=scale)
+            keys, values = keys_values
+            mixed = attend_rows(q, keys, values, span, scale=scale)
         out = matmul(merge_heads(mixed), p["mixer"]["out"].astype(x.dtype))
         return constrain(hidden(p, x + out), "batch", "length", None), None
 

@@ -1,4 +1,7 @@
-"""Cutting sequences into blocks. Shape letters: B batch, T tokens, C blocks, L tokens of a block."""
+"""Cutting sequences into blocks.
+
+Shape letters: B batch, T tokens, C blocks, L tokens of a block.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -42,7 +42,8 @@ def test_gradients_of_blocks_are_those_of_all_scores():
         return -jnp.take_along_axis(log_p, TOKENS[:, 1:, None], -1).sum()
 
     blocks = jax.jit(jax.grad(lambda p: next_token_loss(CONFIG, p, TOKENS).nats))(params)
-    for got, want in zip(*map(jax.tree.leaves, (blocks, jax.jit(jax.grad(whole))(params)))):
+    everything = jax.jit(jax.grad(whole))(params)
+    for got, want in zip(*map(jax.tree.leaves, (blocks, everything)), strict=True):
         np.testing.assert_allclose(got, want, atol=2e-5)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from flax import nnx
 
-from loomax.models.lm import LMConfig, Transformer, YOCO, count, parameters, presets, shapes
+from loomax.models.lm import YOCO, LMConfig, Transformer, count, parameters, presets, shapes
 from loomax.models.lm.presets import PRESETS
 
 
@@ -70,7 +70,7 @@ def test_wrong_sizes_are_named(changes, words):
 
 def test_an_unknown_mixer_is_named():
     # The type checker of the tests sees the wrong literal first.
-    fields = dict(zip(("vocab", "width", "mlp", "heads", "kv_heads", "head_dim"), [8] * 6))
+    fields = dict.fromkeys(("vocab", "width", "mlp", "heads", "kv_heads", "head_dim"), 8)
     with pytest.raises((ValueError, TypeError)) as error:
         LMConfig(**fields, self_layers=1, mixer="gated_retension")
     assert "gated_retension" in str(error.value)
