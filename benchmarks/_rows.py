@@ -25,7 +25,11 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the result file; `baseline` names what `ratio` compares with."""
+    """One line of the result file; `baseline` names what `ratio` compares with.
+
+    `source` is "measured", "tpu-compiler" (an estimate of a program that did not run) or
+    "simulation".
+    """
 
     bench: str
     case: str
@@ -37,6 +41,7 @@ class Row:
     n: int
     device: str
     jax: str
+    source: str = "measured"
 
 
 def device_name() -> str:
@@ -107,8 +112,14 @@ def compare(
     ours: str,
     baselines: Sequence[str],
     better: Better = "higher",
+    *,
+    device: str | None = None,
+    source: str = "measured",
 ) -> list[Row]:
     """Rows of `ours` against each baseline, then the baselines' own values.
+
+    Args:
+        device: what the numbers hold for; by default the devices of this process.
 
     Raises:
         ValueError: if a median that a ratio divides by is not above 0.
@@ -116,10 +127,9 @@ def compare(
     middle = {name: statistics.median(values) for name, values in samples.items()}
 
     def row(case: str, baseline: str | None, ratio: float | None) -> Row:
-        value, n = middle[case], len(samples[case])
-        return Row(
-            bench, case, metric, value, unit, baseline, ratio, n, device_name(), jax.__version__
-        )
+        value, n, where = middle[case], len(samples[case]), device or device_name()
+        version = jax.__version__
+        return Row(bench, case, metric, value, unit, baseline, ratio, n, where, version, source)
 
     rows = []
     for name in baselines:

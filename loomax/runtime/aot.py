@@ -24,6 +24,14 @@ GIB = 2**30
 # High-bandwidth memory of one chip.
 HBM_BYTES = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB}
 
+# Compute that the compiler's roofline takes for its bfloat16 peak, FLOP/s (read off libtpu 0.0.52;
+# a v5p is rated 459e12 by its maker).
+COMPILER_FLOPS = {"v5e": 197e12, "v5p": 394e12, "v6e": 918e12}
+
+# Fast on-chip memory to plan with. At the default, the compiler's estimates of attention to a
+# cache charge about three times the bytes that it reads.
+_VMEM_KIB = {"v5e": 98_304, "v5p": 49_152, "v6e": 98_304}
+
 SECONDS_NOTE = (
     "the compiler's own roofline: the body of a loop is counted once whatever its trip count, "
     "and kernels without a cost estimate count as nothing"
@@ -65,6 +73,12 @@ def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"topology {name!r} does not exist: {reason}") from error
     return make_mesh(config or MeshConfig(), found.devices)
+
+
+def estimate_options(generation: str) -> dict[str, str]:
+    """`compiler_options` under which the compiler's time estimates are most to be trusted."""
+    limit = _VMEM_KIB.get(generation)
+    return {} if limit is None else {"xla_tpu_scoped_vmem_limit_kib": str(limit)}
 
 
 def hbm_per_device(name: str, mesh: Mesh) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple, no_type_check
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 
@@ -42,7 +43,7 @@ def quantise(x: Float[Array, "B T K H"]) -> Quantised:
 
 
 def empty(
-    batch: int, slots: int, heads: int, widths: tuple[int, int], dtype: jnp.dtype, bits: int = 16
+    batch: int, slots: int, heads: int, widths: tuple[int, int], dtype: DTypeLike, bits: int = 16
 ) -> KV:
     """Room for `slots` tokens with keys and values of the given widths."""
     stored = jnp.int8 if bits == 8 else dtype
@@ -84,7 +85,7 @@ def write(
     )
 
 
-def read(kv: KV, dtype: jnp.dtype) -> tuple[Float[Array, "B S K H"], Float[Array, "B S K V"]]:
+def read(kv: KV, dtype: DTypeLike) -> tuple[Float[Array, "B S K H"], Float[Array, "B S K V"]]:
     """Keys and values in a dtype to compute with."""
 
     def one(x, scale):

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from loomax.models.attention import MASKED
 from loomax.models.layers import wide_einsum
+from loomax.models.lm.kv import KV
 
 
 class Places(NamedTuple):
@@ -46,30 +47,45 @@ def blockwise(
     window: int | None = None,
     block: int = 512,
 ) -> Float[Array, "B T N V"]:
-    """The same over blocks of keys with a running softmax (Rabe and Staats, arXiv 2112.05682).
+    """softmax(scale q k) v by blocks of queries and keys with a running softmax.
 
-    Memory grows with T * block instead of T * S, in the backward pass too.
+    Memory grows with block^2 instead of T * S, in the backward pass too, and pairs of blocks
+    without a visible key cost nothing (Rabe and Staats, arXiv 2112.05682).
     """
-    grouped = _grouped(q, k.shape[2])
-    parts = (k, v, keys.positions, keys.segments)
-    parts = jax.tree.map(lambda x: _key_blocks(x, block), parts)
+    length = q.shape[1]
+    key_blocks = jax.tree.map(lambda x: _cut(x, block), (k, v, keys))
 
-    @jax.checkpoint
-    def body(carry, part):
+    def attend_block(part):
+        q, queries = part
+        return _running_softmax(q, queries, key_blocks, scale, window)
+
+    out = jax.lax.map(attend_block, jax.tree.map(lambda x: _cut(x, block), (q, queries)))
+    out = jnp.moveaxis(out, 0, 1)
+    return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :length]
+
+
+def _running_softmax(
+    q: Float[Array, "B T N H"], queries: Places, key_blocks: tuple, scale: float, window: int | None
+) -> Float[Array, "B T N V"]:
+    """One block of queries over all blocks of keys."""
+    k, v, _ = key_blocks
+    grouped = _grouped(q, k.shape[3])
+
+    def read(carry, k, v, seen):
         top, mass, out = carry
-        k, v, at, segments = part
-        seen = visible(queries, Places(at, segments), window)[:, None, None]
         scores = scale * wide_einsum("bkgth,bskh->bkgts", grouped, k)
-        scores = jnp.where(seen, scores, MASKED)
+        scores = jnp.where(seen[:, None, None], scores, MASKED)
         higher = jnp.maximum(top, scores.max(-1))
         weights = jnp.exp(scores - higher[..., None])
         shrink = jnp.exp(top - higher)
-        read = wide_einsum("bkgts,bskv->bkgtv", weights.astype(v.dtype), v)
-        return (
-            higher,
-            mass * shrink + weights.sum(-1),
-            out * shrink[..., None] + read,
-        ), None
+        more = wide_einsum("bkgts,bskv->bkgtv", weights.astype(v.dtype), v)
+        return higher, mass * shrink + weights.sum(-1), out * shrink[..., None] + more
+
+    @jax.checkpoint
+    def body(carry, part):
+        k, v, keys = part
+        seen = visible(queries, keys, window)
+        return jax.lax.cond(seen.any(), read, lambda carry, *_: carry, carry, k, v, seen), None
 
     shape = grouped.shape[:-1]
     start = (
@@ -77,15 +93,37 @@ def blockwise(
         jnp.zeros(shape, jnp.float32),
         jnp.zeros((*shape, v.shape[-1]), jnp.float32),
     )
-    (_, mass, out), _ = jax.lax.scan(body, start, parts)
-    return _joined((out / mass[..., None]).astype(v.dtype))
+    (_, mass, out), _ = jax.lax.scan(body, start, key_blocks)
+    # Padding may see nothing at all.
+    out = out / jnp.maximum(mass, jnp.finfo(jnp.float32).tiny)[..., None]
+    return _joined(out.astype(v.dtype))
 
 
-def _key_blocks(x: Array, block: int) -> Array:
+def quantised(
+    q: Float[Array, "B T N H"],
+    store: KV,
+    seen: Bool[Array, "B T S"],
+    scale: float,
+) -> Float[Array, "B T N V"]:
+    """Attention to int8 keys and values.
+
+    Their scales multiply scores and weights, so the codes are what is read and multiplied: half
+    the traffic of bfloat16, without a copy in another type.
+    """
+    grouped = _grouped(q, store.keys.shape[2])
+    scores = wide_einsum("bkgth,bskh->bkgts", grouped, store.keys.astype(q.dtype))
+    scores *= scale * store.key_scale.swapaxes(1, 2)[:, :, None, None]
+    weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, MASKED), axis=-1)
+    weights *= store.value_scale.swapaxes(1, 2)[:, :, None, None]
+    out = wide_einsum("bkgts,bskv->bkgtv", weights.astype(q.dtype), store.values.astype(q.dtype))
+    return _joined(out.astype(q.dtype))
+
+
+def _cut(x: Array, block: int) -> Array:
     """[B, S, ...] as [S / block, B, block, ...]; what is padded does not exist."""
+    fill = -1 if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == 2 else 0
     padding = [(0, 0)] * x.ndim
     padding[1] = (0, -x.shape[1] % block)
-    fill = -1 if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == 2 else 0
     x = jnp.pad(x, padding, constant_values=fill)
     return jnp.moveaxis(x.reshape(x.shape[0], -1, block, *x.shape[2:]), 1, 0)
 
