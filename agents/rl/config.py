@@ -216,7 +216,7 @@ class TrainConfig:
         Raises:
             ValueError: naming the value, the bound and the fix.
         """
-        replica, fsdp, _ = self.mesh.sizes(devices)
+        replica, fsdp, *_ = self.mesh.sizes(devices)
         shards = replica * fsdp
         horizon = getattr(self.policy, "model", self.policy).horizon
         self.rl.validate(horizon, shards)

@@ -15,10 +15,11 @@ from loomax.agents.rl.loss_config import GRPOLossConfig, PPOLossConfig
 from loomax.agents.rl.mlp_config import MLPPolicyConfig
 from loomax.agents.rl.policy_config import PolicyConfig
 from loomax.agents.rl.report import Score, table
-from loomax.agents.rl.train import HELD_OUT, Trainer, final_params, say
+from loomax.agents.rl.train import HELD_OUT, Trainer, final_params
 from loomax.envs.point_mass_config import PointMassConfig
 from loomax.envs.tabletop.config import TabletopConfig
 from loomax.runtime.config import merge
+from loomax.runtime.distributed import say
 
 
 def class_of(kinds: tuple[type, ...], values: Mapping[str, Any], name: str) -> type:

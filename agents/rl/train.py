@@ -29,23 +29,13 @@ from loomax.agents.rl.stages import Stages
 from loomax.agents.rl.video import before_and_after
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.compile import physics_options
+from loomax.runtime.distributed import leads, say
 from loomax.runtime.mesh import replicated
-from loomax.runtime.metrics import MetricsWriter
+from loomax.runtime.metrics import MetricsWriter, check_finite
 from loomax.runtime.progress import Progress
 
 HELD_OUT, MONITOR = 0, 1
 SUPERVISED = (("ground", Stages.ground), ("sft", Stages.fine_tune))
-
-
-def leads() -> bool:
-    """Whether this is the process that prints and writes for all."""
-    return jax.process_index() == 0
-
-
-def say(text: str) -> None:
-    """Prints a line from the first process only."""
-    if leads():
-        print(text, flush=True)
 
 
 class Trainer:
@@ -155,7 +145,7 @@ class Trainer:
                     break
                 state, metrics = program(state, key=self.key_of("rl"))
                 metrics = {name: float(value) for name, value in metrics.items()}
-                check_finite(metrics, step)
+                check_finite(metrics, f"iteration {step}")
                 notes["env_steps"] += int(metrics["env_steps"])
                 writer.write(step, metrics, prefix="rl/")
                 self.monitor(step, state, notes, writer)
@@ -238,13 +228,6 @@ class Trainer:
 def final_params(state: TrainState) -> tuple[Any, Any]:
     """The parameters that a policy is judged and shipped by (averaged, if averaging is on)."""
     return state.average, state.frozen
-
-
-def check_finite(metrics: dict[str, float], step: int) -> None:
-    """Raises FloatingPointError naming the metric and the iteration."""
-    broken = [name for name, value in metrics.items() if not np.isfinite(value)]
-    if broken:
-        raise FloatingPointError(f"iteration {step}: {', '.join(broken)} not finite; see metrics")
 
 
 def train(config: TrainConfig, run_dir: Path) -> Result:

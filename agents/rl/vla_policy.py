@@ -1,7 +1,7 @@
 """The flow VLA as a policy: images, instruction and proprioception in, action chunks out.
 
-Axes: B batch, H horizon, A action dimensions, W expert width, L layers, S prefix tokens, P state,
-Q privileged.
+Axes: B batch, M a multiple of it, H horizon, A action dimensions, W expert width, L layers,
+S prefix tokens, P state, Q privileged.
 """
 
 from dataclasses import dataclass
@@ -116,8 +116,8 @@ class VLAPolicy:
         return ground(self._net(params).vla, context.prefix)
 
     def velocity(
-        self, params: PyTree, context: Context, x: Float[Array, "R*B H A"], t: Float[Array, " R*B"]
-    ) -> tuple[Float[Array, "R*B H A"], Float[Array, "R*B H W"]]:
+        self, params: PyTree, context: Context, x: Float[Array, "M H A"], t: Float[Array, " M"]
+    ) -> tuple[Float[Array, "M H A"], Float[Array, "M H W"]]:
         """One pass of the action expert; x may hold several copies of the batch, copy-major."""
         return velocity(self._net(params).vla, layers_first(context.prefix), context.state, x, t)
 

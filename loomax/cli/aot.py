@@ -26,9 +26,11 @@ def run(argv: Sequence[str], prog: str) -> None:
     # libtpu is here to compile only; JAX must not look for a TPU to run on.
     os.environ["JAX_PLATFORMS"] = "cpu"
 
+    from loomax.runtime.aot import compile_without_cache
     from loomax.runtime.compile import setup_cpu
 
     setup_cpu(devices=1)
+    compile_without_cache()
 
     from loomax.agents.rl.aot import compile_train
 

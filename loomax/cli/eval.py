@@ -1,5 +1,6 @@
-"""loomax eval: score a run's policy on held-out seeds."""
+"""loomax eval: score a run's policy on held-out seeds, or its language model on documents."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,10 @@ from tyro.conf import Positional
 
 from loomax.runtime.config import parse_options, unknown
 
-DESCRIPTION = "Scores the newest policy of a run on seeds that it was not trained on."
+DESCRIPTION = """Scores the newest policy of a run on seeds that it was not trained on.
+(`loomax eval perplexity --help`: a language model, on documents.)"""
+PERPLEXITY = "perplexity"
+LM_DESCRIPTION = "Measures the perplexity of a run's newest language model."
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,31 @@ class Options:
     """where runs live"""
 
 
+@dataclass(frozen=True)
+class LMOptions:
+    """What is scored, and on what."""
+
+    run: Positional[str]
+    """name of a run, or its folder"""
+    data: str = ""
+    """a file or folder, all of which is scored; default: the documents that the run held out"""
+    files: str = "*"
+    """which files of that folder, as a glob pattern"""
+    rows: int = 0
+    """rows at most; 0 takes all"""
+    runs: str = "runs"
+    """where runs live"""
+
+
 def run(argv: Sequence[str], prog: str) -> None:
+    if argv and argv[0] == PERPLEXITY:
+        return run_perplexity(argv[1:], f"{prog} {PERPLEXITY}")
     options = parse_options(Options, argv, prog, DESCRIPTION)
     if options.episodes < 1:
         raise ValueError(f"--episodes is {options.episodes}: give at least 1")
     path = find_run(options.run, Path(options.runs))
+    if "stages" in json.loads((path / "config.json").read_text(encoding="utf-8")):
+        raise ValueError(f"{path} is a language model's run: loomax eval perplexity {options.run}")
 
     from loomax.runtime.compile import setup_cpu
 
@@ -38,6 +62,22 @@ def run(argv: Sequence[str], prog: str) -> None:
     from loomax.agents.rl.scoring import evaluate_checkpoint
 
     evaluate_checkpoint(path, options.episodes, options.seed)
+
+
+def run_perplexity(argv: Sequence[str], prog: str) -> None:
+    """loomax eval perplexity RUN."""
+    options = parse_options(LMOptions, argv, prog, LM_DESCRIPTION)
+    if options.rows < 0:
+        raise ValueError(f"--rows is {options.rows}: give at least 1, or 0 for all")
+    path = find_run(options.run, Path(options.runs))
+
+    from loomax.runtime.compile import setup_cpu
+
+    setup_cpu()
+
+    from loomax.agents.pretrain.evaluate import evaluate_run
+
+    evaluate_run(path, options.data, options.files, options.rows)
 
 
 def find_run(name: str, root: Path) -> Path:

@@ -9,8 +9,8 @@ from loomax import __version__
 from loomax.runtime.config import USAGE_ERROR, fail, unknown
 
 VERBS = {
-    "train": "train a policy; a killed run goes on with --resume",
-    "eval": "score the policy of a run on held-out seeds",
+    "train": "train a policy, or `train lm`; a killed run goes on with --resume",
+    "eval": "score the policy of a run on held-out seeds, or `eval perplexity`",
     "bench": "run a benchmark and print its rows",
     "aot": "compile for a TPU slice that is not here; print memory, cost and shardings",
 }

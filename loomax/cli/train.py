@@ -1,37 +1,51 @@
 """loomax train: a named config, single fields changed, in a run folder of its own."""
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from loomax.runtime.config import merge, parse, take_flag, take_option
+from loomax.cli.items import take_items
+from loomax.runtime.config import fail, merge, parse, take_flag, take_option, unknown
 from loomax.runtime.files import run_directory
 
-DESCRIPTION = """Trains a policy and writes everything to runs/RUN.
+# What is trained -> the package that has its `presets.CONFIGS` and `train.train`.
+KINDS = {"policy": "loomax.agents.rl", "lm": "loomax.agents.pretrain"}
+
+DESCRIPTION = """Trains {what} and writes everything to runs/RUN.
 
 --name RUN   the run's folder; default: the name of the config, with a number if that is taken
 --resume     go on with RUN (default: the config's newest run), with its own config unless
              --config is given; starts it when there is nothing to go on with
 --runs DIR   where runs live (default: runs)"""
+WHAT = {
+    "policy": "a policy (`loomax train lm --help`: a language model)",
+    "lm": "a language model on documents",
+}
 
 
 def run(argv: Sequence[str], prog: str) -> None:
-    from loomax.agents.rl.presets import CONFIGS
+    kind, argv = take_kind(argv, prog)
+    configs = importlib.import_module(f"{KINDS[kind]}.presets").CONFIGS
+    prog = prog if kind == "policy" else f"{prog} {kind}"
 
     name, argv = take_option(argv, "--name", prog)
     runs, argv = take_option(argv, "--runs", prog)
     resume, argv = take_flag(argv, "--resume")
     chosen, rest = take_option(argv, "--config", prog)
     root = Path(runs or "runs")
-    fallback = chosen or next(iter(CONFIGS))
+    fallback = chosen or next(iter(configs))
     named_by_hand = name is not None
     name = name or default_name(root, fallback, resume)
-    named = dict(CONFIGS)
+    named = dict(configs)
     if resume and chosen is None and is_run(root / name):
         held = json.loads((root / name / "config.json").read_text(encoding="utf-8"))
-        fallback = held["name"] if held.get("name") in CONFIGS else fallback
-        named[fallback] = merge(CONFIGS[fallback], held)
-    config = parse(named, ["--config", fallback, *rest], prog, DESCRIPTION)
+        fallback = held["name"] if held.get("name") in configs else fallback
+        named[fallback] = merge(configs[fallback], held)
+    if fallback in named:
+        named[fallback], rest = take_items(named[fallback], rest, prog)
+    text = DESCRIPTION.format(what=WHAT[kind])
+    config = parse(named, ["--config", fallback, *rest], prog, text)
     if is_run(root / name) and not resume:
         raise ValueError(f"{root / name} exists: add --resume to go on, or give another --name")
 
@@ -46,9 +60,17 @@ def run(argv: Sequence[str], prog: str) -> None:
     if jax.process_count() > 1 and not (resume and named_by_hand):
         raise ValueError("several processes: give --name and --resume, so that all use one run")
 
-    from loomax.agents.rl.train import train
-
+    train = importlib.import_module(f"{KINDS[kind]}.train").train
     train(config, run_directory(root, name))
+
+
+def take_kind(argv: Sequence[str], prog: str) -> tuple[str, list[str]]:
+    """Splits a leading word off `argv` that says what is trained; a policy without one."""
+    if not argv or argv[0].startswith("-"):
+        return "policy", list(argv)
+    if argv[0] not in KINDS:
+        fail(prog, unknown("kind of model", argv[0], KINDS))
+    return argv[0], list(argv[1:])
 
 
 def is_run(path: Path) -> bool:

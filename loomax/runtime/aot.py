@@ -75,6 +75,11 @@ def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
     return make_mesh(config or MeshConfig(), found.devices)
 
 
+def compile_without_cache() -> None:
+    """Switches the compilation cache off: only a real TPU can load what was compiled for one."""
+    jax.config.update("jax_enable_compilation_cache", False)
+
+
 def estimate_options(generation: str) -> dict[str, str]:
     """`compiler_options` under which the compiler's time estimates are most to be trusted."""
     limit = _VMEM_KIB.get(generation)

@@ -3,8 +3,8 @@
 Mesh (physical) axes, from the slowest link to the fastest:
     replica   copies of everything, one per slice; only gradients cross it
     fsdp      data-parallel shards that also hold a slice of every large parameter
-    tensor    shards of one layer
     context   shards of one sequence
+    tensor    shards of one layer
     expert    shards of the experts of a mixture
     subnet    subnets of a supernet, evaluated side by side
 """
@@ -13,8 +13,8 @@ import dataclasses
 
 REPLICA = "replica"
 FSDP = "fsdp"
-TENSOR = "tensor"
 CONTEXT = "context"
+TENSOR = "tensor"
 EXPERT = "expert"
 SUBNET = "subnet"
 
@@ -29,14 +29,20 @@ class MeshConfig:
     replica: int = 1
     fsdp: int = -1
     tensor: int = 1
+    context: int = 1
 
-    def sizes(self, devices: int) -> tuple[int, int, int]:
-        """Returns (replica, fsdp, tensor) for `devices` devices.
+    def sizes(self, devices: int) -> tuple[int, int, int, int]:
+        """Returns (replica, fsdp, context, tensor) for `devices` devices, in the mesh's order.
 
         Raises:
             ValueError: a size is 0 or below -1, two are -1, or the product is not `devices`.
         """
-        given = {REPLICA: self.replica, FSDP: self.fsdp, TENSOR: self.tensor}
+        given = {
+            REPLICA: self.replica,
+            FSDP: self.fsdp,
+            CONTEXT: self.context,
+            TENSOR: self.tensor,
+        }
         for name, size in given.items():
             if size == 0 or size < -1:
                 raise ValueError(f"mesh.{name} is {size}: give a positive size, or -1 for the rest")
@@ -50,12 +56,14 @@ class MeshConfig:
             given[free[0]] = devices // fixed
             fixed = devices
         if fixed != devices:
+            # Most meshes do not split sequences; their users need not hear of it.
+            shown = {name: size for name, size in given.items() if name != CONTEXT or size != 1}
             raise ValueError(
-                f"a mesh of {self.replica} x {self.fsdp} x {self.tensor} (replica x fsdp x tensor) "
+                f"a mesh of {' x '.join(map(str, shown.values()))} ({' x '.join(shown)}) "
                 f"does not fit {devices} devices: change the sizes so that their product "
                 f"{'divides' if free else 'is'} {devices}"
             )
-        return given[REPLICA], given[FSDP], given[TENSOR]
+        return given[REPLICA], given[FSDP], given[CONTEXT], given[TENSOR]
 
 
 @dataclasses.dataclass(frozen=True)

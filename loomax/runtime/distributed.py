@@ -36,6 +36,17 @@ def initialize_distributed(
     jax.distributed.initialize(coordinator, processes, process)
 
 
+def leads() -> bool:
+    """Whether this is the process that prints and writes for all."""
+    return jax.process_index() == 0
+
+
+def say(text: str) -> None:
+    """Prints a line from the first process only."""
+    if leads():
+        print(text, flush=True)
+
+
 def _number(value: int | None, variable: str) -> int | None:
     if value is not None or variable not in os.environ:
         return value

@@ -42,14 +42,14 @@ __all__ = [
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A (replica, fsdp, tensor) mesh with Auto axes over `devices` (default: all of them).
+    """A (replica, fsdp, context, tensor) mesh with Auto axes over `devices` (default: all of them).
 
     Raises:
         ValueError: the sizes do not fit the number of devices.
     """
     devices = jax.devices() if devices is None else list(devices)
     shape = config.sizes(len(devices))
-    names = (REPLICA, FSDP, TENSOR)
+    names = (REPLICA, FSDP, CONTEXT, TENSOR)
     types = (AxisType.Auto,) * len(names)
     if devices[0].platform == "cpu":
         return Mesh(np.asarray(devices).reshape(shape), names, axis_types=types)

@@ -100,3 +100,10 @@ def read(run_dir: str | Path) -> list[dict]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def check_finite(metrics: Mapping[str, float], where: str) -> None:
+    """Raises FloatingPointError naming the metrics that are not finite, and where: "step 3"."""
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise FloatingPointError(f"{where}: {', '.join(broken)} not finite; see metrics")

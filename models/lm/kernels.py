@@ -1,24 +1,48 @@
 """Picks an implementation of the sequence operations: the only place that asks for the platform.
 
-    attention over whole rows   splash attention on TPU, key blocks elsewhere and for long rows
+    attention over whole rows   splash attention on TPU; elsewhere all scores at once while they
+                                are small, else key blocks
+    sliding window over rows    splash attention on TPU, blocks of a window elsewhere
     attention over a cache      all scores at once while they are small, else key blocks
     gated retention             our Pallas kernel on TPU, chunked XLA elsewhere
 
-Shape letters: B batch, T tokens, S slots, N query heads, K key-value heads, H key width, V value
-width.
+Kernels take what tiles; other shapes and rings stay with XLA. Where a mesh is known, each device
+runs a kernel on its own rows and heads, since the compiler cannot split one.
+
+Shape letters: B batch, T tokens, S slots, R slots of a ring, N query heads, K key-value heads, H
+key width, V value width.
 """
 
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from loomax.models.attention import attend
 from loomax.models.lm import kv
 from loomax.models.lm.ops import retention as retention_ops
-from loomax.models.lm.ops.attend import Places, blockwise, visible
+from loomax.models.lm.ops.attend import Places, blockwise, quantised, visible
+from loomax.models.lm.ops.local import windowed
 from loomax.models.lm.span import Span, positions, valid
+from loomax.runtime.compile import target_platform
+from loomax.runtime.mesh import LogicalAxes, logical_spec
 
 # Scores of up to this many key-query pairs of one row are held at once.
 DENSE_PAIRS = 1 << 20
+# Decoding: so few queries that their scores never weigh much, however long the cache.
+FEW_QUERIES = 16
+# Splash attention pays from here on; its tables of blocks have to fit into scalar memory.
+SPLASH_TOKENS = (512, 1 << 16)
+
+# "interpret" runs in XLA what the Pallas kernel would do: for tests.
+Implementation = Literal["xla", "pallas", "interpret"]
+
+# Logical axes of queries, keys, values and outputs.
+HEADS = ("batch", None, "heads", None)
 
 
 def attend_rows(
@@ -28,11 +52,38 @@ def attend_rows(
     span: Span,
     *,
     scale: float,
+    implementation: Implementation | None = None,
 ) -> Float[Array, "B T N V"]:
     """Causal attention of whole rows to themselves, within documents."""
     length = q.shape[1]
+    how = implementation or _splash_or_xla(q, v)
+    if how != "xla":
+        # Padding comes last, so no real token sees it.
+        return _splash(q, k, v, span.segments, None, scale, how == "interpret")
     at = jnp.where(valid(span, length), positions(span, length), -1)
     return _attend(q, k, v, Places(at, span.segments), Places(at, span.segments), scale)
+
+
+def attend_window(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K H"],
+    places: Places,
+    past: tuple[Float[Array, "B R K H"], Float[Array, "B R K H"], Int[Array, "B R"]] | None,
+    *,
+    window: int,
+    scale: float,
+    implementation: Implementation | None = None,
+) -> Float[Array, "B T N H"]:
+    """Sliding-window attention of rows, behind a ring of earlier keys where there is a past.
+
+    Args:
+        places: consecutive positions; padding, at -1, comes last.
+    """
+    how = implementation or ("xla" if past is not None else _splash_or_xla(q, v))
+    if how != "xla":
+        return _splash(q, k, v, places.segments, window, scale, how == "interpret")
+    return windowed(q, k, v, places, past, window=window, scale=scale)
 
 
 def attend_cached(
@@ -43,12 +94,14 @@ def attend_cached(
     slots = jnp.arange(store.slots, dtype=at.dtype)
     # What lies behind the newest token is of no sequence, and no query's position reaches it.
     where = jnp.broadcast_to(slots, (q.shape[0], store.slots))
+    if store.key_scale is not None and q.shape[1] <= FEW_QUERIES:
+        return quantised(q, store, visible(Places(at), Places(where)), scale)
     keys, values = kv.read(store, q.dtype)
     return _attend(q, keys, values, Places(at), Places(where), scale)
 
 
 def _attend(q: Array, k: Array, v: Array, queries: Places, keys: Places, scale: float) -> Array:
-    if q.shape[1] * k.shape[1] <= DENSE_PAIRS:
+    if q.shape[1] <= FEW_QUERIES or q.shape[1] * k.shape[1] <= DENSE_PAIRS:
         return attend(q, k, v, visible(queries, keys), scale)
     return blockwise(q, k, v, queries, keys, scale)
 
@@ -62,6 +115,122 @@ def retention(
     segments: Int[Array, "B T"] | None,
     *,
     chunk: int,
+    implementation: Implementation | None = None,
 ) -> tuple[Float[Array, "B T N V"], Float[Array, "B N K V"]]:
     """Gated retention of a block of tokens from a state."""
-    return retention_ops.chunkwise(q, k, v, log_decay, state, segments, chunk=chunk)
+    how = implementation or _kernel_or_xla(k, v, chunk)
+    if how == "xla":
+        return retention_ops.chunkwise(q, k, v, log_decay, state, segments, chunk=chunk)
+    # Loading Pallas takes a second, which only its users wait for.
+    from loomax.models.lm.ops import retention_kernel
+
+    def local(*parts):
+        return retention_kernel.chunkwise(*parts, chunk=chunk, interpret=how == "interpret")
+
+    states = ("batch", "heads", None, None)
+    arrays = (q, k, v, log_decay, state, segments)
+    names = (HEADS, HEADS, HEADS, HEADS[:3], states, HEADS[:2])
+    return _on_each_device(local, arrays, names, (HEADS, states))
+
+
+def _kernel_or_xla(k: Array, v: Array, chunk: int) -> Implementation:
+    if target_platform() != "tpu":
+        return "xla"
+    from loomax.models.lm.ops import retention_kernel
+
+    fits = retention_kernel.tiles(k.shape[1], (k.shape[-1], v.shape[-1]), chunk)
+    return "pallas" if fits else "xla"
+
+
+def _splash_or_xla(q: Array, v: Array) -> Implementation:
+    length, (shortest, longest) = q.shape[1], SPLASH_TOKENS
+    if target_platform() != "tpu" or not shortest <= length <= longest:
+        return "xla"
+    widths = (q.shape[-1], v.shape[-1])
+    return "xla" if any(width % 64 for width in widths) else "pallas"
+
+
+def _splash(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    v: Float[Array, "B T K V"],
+    segments: Int[Array, "B T"] | None,
+    window: int | None,
+    scale: float,
+    interpret: bool,
+) -> Float[Array, "B T N V"]:
+    """The splash attention kernel that comes with JAX, forward and backward."""
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
+    # Blocks of 512 are fast, blocks of 128 waste little padding on short rows.
+    multiple = 512 if q.shape[1] >= 2048 else 128
+    length = -(-q.shape[1] // multiple) * multiple
+    size = math.gcd(length, 512)
+    names = ("block_q", "block_kv", "block_kv_compute", "block_q_dkv", "block_kv_dkv")
+    names += ("block_kv_dkv_compute", "block_q_dq", "block_kv_dq")
+    shape = (length, length)
+    mask = splash.CausalMask(shape)
+    if window is not None:
+        mask = splash.LocalMask(shape, (window - 1, 0), 0)
+
+    def padded(x):
+        if x is None:
+            return None
+        return jnp.pad(x, ((0, 0), (0, length - x.shape[1])) + ((0, 0),) * (x.ndim - 2))
+
+    def local(q, k, v, segments):
+        kernel = splash.make_splash_mha(
+            splash.MultiHeadMask([mask] * q.shape[2]),
+            block_sizes=splash.BlockSizes(**dict.fromkeys(names, size)),
+            head_shards=1,
+            q_seq_shards=1,
+            interpret=interpret,
+        )
+        rows = q.shape[1]
+        # No real token sees what comes behind it, so padding needs no mask.
+        q, k, v, segments = (padded(x) for x in (q * scale, k, v, segments))
+        ids = None if segments is None else splash.SegmentIds(segments, segments)
+        heads_first = (x.swapaxes(1, 2) for x in (q, k, v))
+        return jax.vmap(kernel)(*heads_first, ids).swapaxes(1, 2)[:, :rows]
+
+    return _on_each_device(local, (q, k, v, segments), (HEADS, HEADS, HEADS, HEADS[:2]), HEADS)
+
+
+def _on_each_device(local: Callable, arrays: tuple, names: tuple, outputs: tuple) -> Any:
+    """`local` on every device's share of the arrays, where the program is traced on a mesh.
+
+    A logical axis that does not divide, in any of the arrays, is not split: each device then does
+    all of it.
+
+    Args:
+        names: logical axes of each array; outputs: those of each output.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    free = set(mesh.axis_names) - set(mesh.manual_axes)
+    if math.prod(mesh.shape[axis] for axis in free) == 1:
+        return local(*arrays)
+    lengths: dict[str, int] = {}
+    for x, axes in zip(arrays, names, strict=True):
+        for length, name in zip(x.shape if x is not None else (), axes, strict=False):
+            if name is not None:
+                lengths[name] = math.gcd(length, lengths.get(name, 0))
+    split = {name: _mesh_axes(name, length, mesh, free) for name, length in lengths.items()}
+
+    def spec(axes):
+        return PartitionSpec(*(split[name] if name is not None else None for name in axes))
+
+    return jax.shard_map(
+        local,
+        in_specs=tuple(spec(axes) for axes in names),
+        out_specs=jax.tree.map(spec, outputs, is_leaf=lambda x: x[0] == "batch"),
+        axis_names=free,
+        check_vma=False,
+    )(*arrays)
+
+
+def _mesh_axes(name: str, length: int, mesh: Any, free: set[str]) -> tuple[str, ...] | None:
+    """The mesh axes that a logical axis of this length is spread over; all of them, or none."""
+    (physical,) = logical_spec(LogicalAxes(), name)
+    every = (physical,) if isinstance(physical, str) else physical or ()
+    used = tuple(axis for axis in every if axis in free)
+    return None if length % math.prod(mesh.shape[axis] for axis in used) else used

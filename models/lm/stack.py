@@ -61,6 +61,7 @@ def self_layers(
     span: Span,
     *,
     keep: bool = False,
+    mix: Callable | None = None,
 ) -> tuple[Float[Array, "B T D"], Any, Any]:
     """All self layers, `loops` times.
 
@@ -68,10 +69,12 @@ def self_layers(
         states: one entry per loop (see `empty_states`), or None at the start of rows.
         keep: also return what each layer projected, from which `mix` can be repeated with another
             count.
+        mix: stands in for the mixer's own, where a row is spread over devices.
 
     Returns the residual stream, the states after the span's real tokens, and the projections.
     """
     mixer, at = MIXERS[config.mixer], positions(span, x.shape[1])
+    mix = mix or mixer.mix
     stacked = {"layer": params["self_layers"]}
     if config.kv_residual:
         stacked["share"] = params["kv_share"]
@@ -83,7 +86,7 @@ def self_layers(
         projected = mixer.inputs(config, layer["mixer"], y, at)
         if config.kv_residual:
             projected, first = share_first(projected, first, p["share"])
-        mixed, state = mixer.mix(config, state, projected, span)
+        mixed, state = mix(config, state, projected, span)
         out = mixer.output(config, layer["mixer"], y, mixed.astype(x.dtype))
         x = constrain(hidden(layer, x + out), "batch", "length", None)
         return (x, first), (state, projected if keep else None)
@@ -153,7 +156,8 @@ def cross_layers(
     """All cross layers.
 
     Args:
-        keys_values: a pair (keys, values) of the same rows, or the cache's `KV`.
+        keys_values: a pair (keys, values) of the same rows, the cache's `KV`, or a function that
+            reads keys and values from elsewhere for given queries.
     """
     at, scale = positions(span, x.shape[1]), config.head_dim**-0.5
 
@@ -162,7 +166,9 @@ def cross_layers(
         q = heads_of(normed(x, p["mixer_norm"]), p["mixer"]["q"], config.heads)
         if config.cross_rope:
             q = turn(config.rope, q, at)
-        if isinstance(keys_values, kv.KV):
+        if callable(keys_values):
+            mixed = keys_values(q)
+        elif isinstance(keys_values, kv.KV):
             mixed = attend_cached(q, keys_values, span, scale=scale)
         else:
             keys, values = keys_values

@@ -18,11 +18,13 @@ from loomax.runtime.mesh import (
 )
 
 
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
-def test_the_free_axis_takes_the_rest(replica, fsdp, tensor):
-    devices = replica * fsdp * tensor
-    assert MeshConfig(replica, -1, tensor).sizes(devices) == (replica, fsdp, tensor)
-    assert MeshConfig(-1, fsdp, tensor).sizes(devices) == (replica, fsdp, tensor)
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
+def test_the_free_axis_takes_the_rest(replica, fsdp, context, tensor):
+    devices = replica * fsdp * context * tensor
+    sizes = (replica, fsdp, context, tensor)
+    assert MeshConfig(replica, -1, tensor, context).sizes(devices) == sizes
+    assert MeshConfig(-1, fsdp, tensor, context).sizes(devices) == sizes
+    assert MeshConfig(replica, fsdp, tensor, -1).sizes(devices) == sizes
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,13 @@ def test_the_free_axis_takes_the_rest(replica, fsdp, tensor):
         (MeshConfig(replica=-1, fsdp=-1), "mesh.replica and mesh.fsdp are both -1"),
         (MeshConfig(replica=3), "does not fit 8 devices: .* product divides 8"),
         (MeshConfig(2, 2, 1), "does not fit 8 devices: .* product is 8"),
+        (MeshConfig(fsdp=3), r"a mesh of 1 x 3 x 1 \(replica x fsdp x tensor\) does not fit"),
+        (
+            MeshConfig(context=3),
+            r"a mesh of 1 x -1 x 3 x 1 \(replica x fsdp x context x tensor\) does not fit",
+        ),
+        (MeshConfig(context=0), "mesh.context is 0"),
+        (MeshConfig(context=-1), "mesh.fsdp and mesh.context are both -1"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(config, message):
@@ -41,8 +50,9 @@ def test_sizes_that_do_not_fit_are_refused(config, message):
 
 
 def test_mesh_order_and_axis_types():
-    mesh = make_mesh(MeshConfig(replica=2, fsdp=2, tensor=2))
-    assert dict(mesh.shape) == {"replica": 2, "fsdp": 2, "tensor": 2}
+    mesh = make_mesh(MeshConfig(replica=2, context=2, tensor=2))
+    sizes = {"replica": 2, "fsdp": 1, "context": 2, "tensor": 2}
+    assert list(mesh.shape.items()) == list(sizes.items())
     assert set(mesh.axis_types) == {AxisType.Auto}
     assert [device.id for device in mesh.devices.flat] == list(range(8))
 

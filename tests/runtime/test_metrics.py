@@ -2,9 +2,10 @@
 
 import json
 
+import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from loomax.runtime.metrics import MetricsWriter, read
+from loomax.runtime.metrics import MetricsWriter, check_finite, read
 
 
 def scalars(run_dir) -> list[tuple[int, str, float]]:
@@ -71,3 +72,9 @@ def test_disabled_writes_nothing(tmp_path):
     with MetricsWriter(tmp_path / "run", enabled=False) as writer:
         writer.write(1, {"x": 1})
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_not_finite_stops_a_run():
+    check_finite({"loss": 1.0}, "step 3")
+    with pytest.raises(FloatingPointError, match="step 3: loss, value not finite"):
+        check_finite({"loss": float("nan"), "value": float("inf"), "kl": 0.0}, "step 3")

@@ -78,17 +78,27 @@ def _unit(x: Array) -> Array:
     return wide * jax.lax.rsqrt(jnp.square(wide).sum(-1, keepdims=True) + 1e-6)
 
 
+def queries_keys_values(
+    config: LMConfig, convolved: Float[Array, "B T E"]
+) -> tuple[Float[Array, "B T N H"], Float[Array, "B T N H"], Float[Array, "B T N H"]]:
+    """Queries and keys of unit length, the former scaled by 1 / sqrt(H), and values."""
+    batch, length, _ = convolved.shape
+    heads = jax.nn.silu(convolved).reshape(batch, length, 3 * config.mixer_heads, -1)
+    q, k, v = jnp.split(heads, 3, axis=2)
+    return _unit(q) * config.mixer_head_dim**-0.5, _unit(k), v
+
+
 def mix(
     config: LMConfig, state: State | None, given: Inputs, span: Span
 ) -> tuple[Float[Array, "B T N H"], State | None]:
     batch, length, _ = given.qkv.shape
     old = empty(config, batch, 0) if state is None else state
-    mixed = jax.nn.silu(causal(given.qkv, given.taps, old.past, span.segments))
-    q, k, v = jnp.split(mixed.reshape(batch, length, 3 * config.mixer_heads, -1), 3, axis=2)
+    convolved = causal(given.qkv, given.taps, old.past, span.segments)
+    q, k, v = queries_keys_values(config, convolved)
     real = valid(span, length)[..., None]
     y, memory = delta.chunkwise(
-        _unit(q) * config.mixer_head_dim**-0.5,
-        _unit(k),
+        q,
+        k,
         v,
         jnp.where(real, given.beta, 0.0),
         jnp.where(real, given.log_decay, 0.0),

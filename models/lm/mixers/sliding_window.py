@@ -12,10 +12,11 @@ from jaxtyping import Array, Float, Int
 from loomax.models.initialise import Rngs
 from loomax.models.layers import matmul
 from loomax.models.lm.config import LMConfig
+from loomax.models.lm.kernels import attend_window
 from loomax.models.lm.mixers.base import Mixer, heads_of, matrices, merge_heads
 from loomax.models.lm.mixers.gated_retention import inner_width
 from loomax.models.lm.ops.attend import Places
-from loomax.models.lm.ops.local import ring_positions, ring_write, windowed
+from loomax.models.lm.ops.local import ring_positions, ring_write
 from loomax.models.lm.positions import turn
 from loomax.models.lm.span import Span, positions, valid
 
@@ -61,7 +62,7 @@ def mix(
     past = None
     if state is not None:
         past = (state.keys, state.values, ring_positions(span.start, config.window))
-    y = windowed(
+    y = attend_window(
         given.q,
         given.k,
         given.v,

@@ -26,7 +26,7 @@ def check(found, out, names):
         assert verdict.argument_bytes > 0 and verdict.fits(16 * 2**30)
         assert verdict.optimal_seconds >= 0
         assert f"\n{name}: " in out
-    assert "4 devices (replica 1 x fsdp 4 x tensor 1)" in out
+    assert "4 devices (replica 1 x fsdp 4 x context 1 x tensor 1)" in out
     assert "trained.vla.expert.gating" in out and "counted once" in out
 
 

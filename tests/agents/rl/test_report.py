@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from loomax.agents.rl.interval import wilson
-from loomax.agents.rl.plots import learning_curves, read_metrics
+from loomax.agents.rl.plots import learning_curves
 from loomax.agents.rl.report import Result, Score, artefacts, table, write_result
+from loomax.runtime.plots import read_metrics
 
 # Worked out by hand from (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
 WILSON = [

@@ -1,0 +1,1 @@
+"""Pretraining of language models: documents, packed rows, the training loop, perplexity."""

@@ -1,0 +1,161 @@
+"""The verbs on language models: `train lm` and `eval perplexity`, beside those on policies."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import types
+from dataclasses import dataclass, field
+
+import pytest
+
+from loomax.cli import main
+from loomax.cli.items import take_items
+
+
+@dataclass(frozen=True)
+class Stage:
+    steps: int
+    lr: float = 0.1
+    end_lr: float = 0.0
+
+
+@dataclass(frozen=True)
+class Config:
+    name: str
+    stages: tuple[Stage, ...] = ()
+    sizes: tuple[int, ...] = (1, 2)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Policy:
+    name: str
+    seed: int = 0
+    nothing: tuple[Stage, ...] = field(default=())
+
+
+LM = {"tiny": Config("tiny", (Stage(3), Stage(4))), "huge": Config("huge", (Stage(5),))}
+POLICIES = {"quickstart": Policy("quickstart")}
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Replaces what the verbs call by stand-ins that record their arguments."""
+    made: list[tuple] = []
+
+    def fake(name: str, **members):
+        module = types.ModuleType(name)
+        vars(module).update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    def trainer(kind):
+        def begin(config, run_dir):
+            made.append((kind, config, run_dir.name))
+            (run_dir / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
+
+        return begin
+
+    fake("loomax.agents.rl.presets", CONFIGS=POLICIES)
+    fake("loomax.agents.rl.train", train=trainer("policy"))
+    fake("loomax.agents.rl.scoring", evaluate_checkpoint=lambda *a: made.append(("eval", *a)))
+    fake("loomax.agents.pretrain.presets", CONFIGS=LM)
+    fake("loomax.agents.pretrain.train", train=trainer("lm"))
+    fake("loomax.agents.pretrain.evaluate", evaluate_run=lambda *a: made.append(("score", *a)))
+    monkeypatch.setattr("loomax.runtime.compile.setup_cpu", lambda *_, **__: None)
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def error(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main.main(argv)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_leading_word_says_what_is_trained(calls):
+    main.main("train lm".split())
+    main.main("train lm --config huge --seed 3 --name mine".split())
+    main.main("train --config quickstart --seed 4".split())
+    main.main("train policy".split())
+    assert calls == [
+        ("lm", LM["tiny"], "tiny"),
+        ("lm", dataclasses.replace(LM["huge"], seed=3), "mine"),
+        ("policy", Policy("quickstart", 4), "quickstart"),
+        ("policy", Policy("quickstart"), "quickstart-2"),
+    ]
+
+
+def test_stages_are_changed_one_by_one(calls):
+    main.main("train lm --stages.1.steps 9 --stages.0.end-lr=1e-3 --stages.0.lr 0.5".split())
+    (_, config, _) = calls[-1]
+    assert config.stages == (Stage(3, 0.5, 1e-3), Stage(9))
+
+
+def test_a_run_is_resumed_with_its_own_stages(calls):
+    main.main("train lm --config huge --stages.0.steps 7 --name mine".split())
+    main.main("train lm --resume --name mine --stages.0.lr 0.2".split())
+    (_, config, name) = calls[-1]
+    assert (config.name, config.stages, name) == ("huge", (Stage(7, 0.2),), "mine")
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("train ln", "loomax train: unknown kind of model 'ln': did you mean lm?"),
+        ("train lm --config tny", "loomax train lm: unknown config 'tny': did you mean tiny?"),
+        ("train lm --stages.2.steps 1", "loomax train lm: unknown field '--stages.2.steps'"),
+        ("train lm --stages.0.step 1", "loomax train lm: unknown field '--stages.0.step'"),
+        ("train lm --stages.0.steps 1.5", "loomax train lm: --stages.0.steps is '1.5': it must be"),
+        ("train lm --stages.0.steps", "loomax train lm: --stages.0.steps needs a value"),
+        ("eval perplexity tiny", "loomax eval: no run in runs: train one first"),
+        ("eval perplexity tiny --rows -1", "loomax eval: --rows is -1: give at least 1"),
+        ("eval perplexity tiny --episodes 3", "loomax eval perplexity: unknown field '--episodes'"),
+    ],
+)
+def test_wrong_use_is_one_line(calls, capsys, argv, line):
+    assert error(capsys, *argv.split()).startswith(line)
+    assert calls == []
+
+
+def test_items_of_other_kinds_are_left_alone():
+    config, rest = take_items(LM["tiny"], ["--sizes.0", "3", "--seed", "1"], "x")
+    assert config == LM["tiny"] and rest == ["--sizes.0", "3", "--seed", "1"]
+
+
+def test_runs_are_scored_by_what_they_are(calls, capsys):
+    main.main("train lm --name words".split())
+    main.main("train --name arm".split())
+    main.main("eval perplexity words".split())
+    main.main("eval perplexity words --data some.txt --rows 7".split())
+    main.main("eval arm --episodes 7".split())
+    *_, first, second, third = calls
+    assert [first[0], first[1].name, *first[2:]] == ["score", "words", "", "*", 0]
+    assert second[2:] == ("some.txt", "*", 7)
+    assert (third[0], third[2]) == ("eval", 7)
+    assert "is a language model's run: loomax eval perplexity words" in error(
+        capsys, "eval", "words"
+    )
+    assert "did you mean words?" in error(capsys, "eval", "perplexity", "wrods")
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("argv", [["train", "lm", "--help"], ["eval", "perplexity", "--help"]])
+def test_help_answers_without_jax(argv):
+    code = f"""
+import sys
+from loomax.cli.main import main
+try:
+    main({argv})
+except SystemExit as stop:
+    assert stop.code in (0, None), stop.code
+assert "jax" not in sys.modules, "jax was imported"
+assert "grain" not in sys.modules, "grain was imported"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: loomax {' '.join(argv[:2])}")
