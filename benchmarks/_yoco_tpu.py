@@ -43,7 +43,7 @@ LENGTHS = {"32k": 2**15, "128k": 2**17, "512k": 2**19, "1m": 2**20}
 CHUNK = 4096
 SLICES = {"v5e": "v5e:2x2", "v6e": "v6e:2x2", "v5p": "v5p:2x2x1"}
 # The words in which the compiler refuses a program.
-_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+_USED = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM|Used ([\d.]+)([KMGT]?) of")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -97,7 +97,8 @@ class Chip:
                 used = _USED.search(str(error))
                 if used is None:
                     raise
-                return Verdict(float(used[1]) * _UNITS[used[2]], False, None)
+                size, unit = (used[1], used[2]) if used[1] else (used[3], used[4])
+                return Verdict(float(size) * _UNITS[unit], False, None)
         return Verdict(found.peak_bytes, True, found)
 
 

@@ -12,6 +12,7 @@ from loomax.agents.rl.config import (
 )
 from loomax.agents.rl.loss_config import CreditConfig, PPOLossConfig
 from loomax.agents.rl.policy_config import PolicyConfig
+from loomax.agents.rl.toy import point_mass
 from loomax.envs.tabletop.config import TabletopConfig
 from loomax.models.flow_vla import config as models
 from loomax.models.flow_vla.sampler_config import SamplerConfig
@@ -116,4 +117,14 @@ def pi0_tabletop() -> TrainConfig:
     )
 
 
-CONFIGS = {config.name: config for config in (quickstart(), pick_place(), pi0_tabletop(), debug())}
+CONFIGS = {
+    config.name: config
+    for config in (
+        quickstart(),
+        pick_place(),
+        pi0_tabletop(),
+        debug(),
+        point_mass("ppo"),
+        point_mass("grpo"),
+    )
+}
