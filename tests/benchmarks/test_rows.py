@@ -48,8 +48,10 @@ def test_rows_are_printed_and_written_as_json_lines(tmp_path, capsys):
     rows.finish(made, tmp_path / "rows.json")
     first, second = map(json.loads, (tmp_path / "rows.json").read_text().splitlines())
     assert list(first) == [
-        "bench", "case", "metric", "value", "unit", "baseline", "ratio", "n", "device", "jax",
+        "bench", "case", "metric", "value", "unit", "baseline",
+        "ratio", "n", "device", "jax", "source",
     ]  # fmt: skip
+    assert first["source"] == "measured"
     assert first["ratio"] == 2.0 and first["baseline"] == "theirs"
     assert first["device"] == "8 x cpu" and first["jax"] == jax.__version__
     assert second["ratio"] is None

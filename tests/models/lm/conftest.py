@@ -21,6 +21,10 @@ KINDS = {
 }
 
 
+# At these sizes nothing takes time but compiling.
+quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 @cache
 def params_of(kind):
     params = create(KINDS[kind], key=jax.random.key(3))
@@ -33,7 +37,7 @@ def params_of(kind):
 @cache
 def compiled(kind, function):
     """A jitted function of (params, ...) for one kind of model."""
-    return jax.jit(partial(function, KINDS[kind]))
+    return quick_jit(partial(function, KINDS[kind]))
 
 
 @pytest.fixture(params=KINDS)
