@@ -13,13 +13,19 @@ from loomax.agents.pretrain.train import train
 LENGTHS = (1, 7, 15, 3, 38, 10, 22, 2, 15, 29, 61, 8)
 
 
-@pytest.fixture(scope="package", autouse=True)
-def quick_compilation():
-    """These programs run for milliseconds; to optimise them takes most of the tests' time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+# These programs run for milliseconds; to optimise them takes most of the tests' time. Hooks of this
+# file see the tests of this folder only, and the first one comes before any fixture.
+OPTION = "jax_disable_most_optimizations"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    jax.config.update(OPTION, True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    jax.config.update(OPTION, False)
 
 
 def text_of(number: int) -> str:
