@@ -85,7 +85,13 @@ def faster_decode_rows(chip, name: str, length: int) -> list[Row]:
     for kind, rate in found.items():
         case = f"3b-{name}-{kind}"
         rows += estimate(
-            case, "decode_tokens_per_s", "tokens/s", rate, 1 / theirs.seconds, "v5p", "higher"
+            case,
+            "decode_tokens_per_s",
+            "tokens/s",
+            rate,
+            1 / theirs.seconds,
+            chip.generation,
+            "higher",
         )[:1]
     return rows
 
