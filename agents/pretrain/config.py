@@ -15,6 +15,21 @@ VOCABULARY = {"bytes": 259, "default": 1024}
 
 
 @dataclass(frozen=True)
+class NeedleConfig:
+    """Rows that are made to be looked up in: facts in the text, each repeated at the row's end.
+
+    Args:
+        share: of the rows.
+        most: facts of such a row.
+        weight: how much a token of a repeated answer counts in the loss, where others count 1.
+    """
+
+    share: float = 0.0
+    most: int = 4
+    weight: float = 10.0
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where documents come from and how they become tokens.
 
@@ -35,6 +50,8 @@ class DataConfig:
     field: str = "text"
     held_out: float = 0.05
     tokenizer: TokenizerName = "default"
+    # `field` is taken here.
+    needles: NeedleConfig = NeedleConfig()
 
 
 @dataclass(frozen=True)
@@ -136,6 +153,15 @@ class PretrainConfig:
         for name, value in (("every", self.score.every), ("rows", self.score.rows)):
             if value < 0:
                 raise ValueError(f"score.{name} is {value}; it must be at least 0 (see --help)")
+        if not 0 <= self.data.needles.share <= 1:
+            raise ValueError(
+                f"data.needles.share is {self.data.needles.share}; it must lie in [0, 1]"
+            )
+        at_least_one("data.needles.most", self.data.needles.most, "facts of a row")
+        if not 0 < self.data.needles.weight < math.inf:
+            raise ValueError(
+                f"data.needles.weight is {self.data.needles.weight}; it must be above 0 and finite"
+            )
         if not 0 <= self.data.held_out < 1:
             raise ValueError(
                 f"data.held_out is {self.data.held_out}; it must lie in [0, 1) (0 scores nothing)"

@@ -7,24 +7,32 @@ Shape letters: B rows, T tokens of a row (one more than are predicted).
 """
 
 from collections.abc import Iterator
+from dataclasses import astuple
 from itertools import islice
 from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 from grain.experimental import ConcatThenSplitIterDataset
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from loomax.agents.pretrain.config import DataConfig
 from loomax.agents.pretrain.documents import Documents
+from loomax.agents.pretrain.needles import Rewrite
 from loomax.agents.pretrain.tokens import encoder
 
 
 class Rows(NamedTuple):
-    """Packed documents; `segments` number those of a row from 1, and 0 is padding."""
+    """Packed documents.
+
+    Args:
+        segments: numbers the documents of a row from 1; 0 is padding.
+        weights: how much each token counts when it is predicted.
+    """
 
     tokens: Int[np.ndarray, "B T"]
     segments: Int[np.ndarray, "B T"]
+    weights: Float[np.ndarray, "B T"]
 
 
 class Batches:
@@ -60,7 +68,11 @@ class Batches:
         self._made = {"length": length, "seed": seed, "share": list(share)}
         order = grain.MapDataset.source(documents.train).seed(seed).shuffle()
         tokens = _tokens(order[number::shares].repeat(), documents, config)
-        self._rows = iter(_packed(tokens, length).batch(rows, drop_remainder=True))
+        packed = _packed(tokens, length)
+        if config.needles.share:
+            rewrite = Rewrite(encoder(config.tokenizer), *astuple(config.needles))
+            packed = packed.seed(seed + number).random_map(rewrite)
+        self._rows = iter(packed.batch(rows, drop_remainder=True))
 
     def __iter__(self) -> Iterator[Rows]:
         return self
@@ -124,7 +136,9 @@ def _packed(tokens: grain.IterDataset, length: int) -> grain.IterDataset:
 
 
 def _rows_of(element: dict[str, np.ndarray]) -> Rows:
-    return Rows(element["tokens"], element["tokens_segment_ids"])
+    tokens, segments = element["tokens"], element["tokens_segment_ids"]
+    weights = element.get("weights", np.ones(tokens.shape, np.float32))
+    return Rows(tokens, segments, weights)
 
 
 def _with_tuples(state: Any) -> Any:

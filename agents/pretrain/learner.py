@@ -44,19 +44,21 @@ def rows_loss(
     params: PyTree,
     tokens: Int[Array, "B T"],
     segments: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
     *,
     mesh: Mesh,
 ) -> TokenLoss:
-    """Sums over all targets but padding and the first tokens of documents.
+    """Weighted sums over all targets but padding and the first tokens of documents.
 
     Each row is split over the mesh's `context` axis, padded until that divides it.
     """
     short = -tokens.shape[1] % mesh.shape[CONTEXT]
-    tokens, segments = (jnp.pad(part, ((0, 0), (0, short))) for part in (tokens, segments))
+    parts = (jnp.pad(part, ((0, 0), (0, short))) for part in (tokens, segments, weights))
+    tokens, segments, weights = parts
     real = segments > 0
     # Padding stands at the end of a row, and document numbers must not fall.
     ascending = jnp.where(real, segments, jnp.iinfo(jnp.int32).max)
-    return next_token_loss(model, params, tokens, ascending, real, mesh=mesh)
+    return next_token_loss(model, params, tokens, ascending, weights * real, mesh=mesh)
 
 
 @dataclass(frozen=True)
@@ -81,13 +83,15 @@ class Learner:
         state: TrainState,
         tokens: Int[Array, "B T"],
         segments: Int[Array, "B T"],
+        weights: Float[Array, "B T"],
     ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
         """One step on the mean loss over all rows of all devices."""
         config = self.config
         optimiser = make_optimiser(config.optimiser, config.stages)
 
         def loss_of(params):
-            sums = rows_loss(model_of(config, stage), params, tokens, segments, mesh=self.mesh)
+            model = model_of(config, stage)
+            sums = rows_loss(model, params, tokens, segments, weights, mesh=self.mesh)
             # Rows of very short documents may hold no target at all.
             return sums.nats / jnp.maximum(sums.tokens, 1), sums
 
@@ -109,11 +113,12 @@ class Learner:
         params: PyTree,
         tokens: Int[Array, "B T"],
         segments: Int[Array, "B T"],
+        weights: Float[Array, "B T"],
     ) -> TokenLoss:
         """Sums of one batch of held-out rows."""
         with on_mesh(self.mesh):
             model = model_of(self.config, stage)
-            return rows_loss(model, params, tokens, segments, mesh=self.mesh)
+            return rows_loss(model, params, tokens, segments, weights, mesh=self.mesh)
 
     def state_shardings(self, state: TrainState) -> TrainState:
         """Large parameters and moments in slices, small ones whole."""
@@ -128,9 +133,8 @@ class Learner:
         """This process's share of a batch's rows: its number, and how many there are."""
         return row_share(self.rows_sharding, rows)
 
-    def place(self, rows: Rows) -> tuple[Any, Any]:
+    def place(self, rows: Rows) -> tuple[Any, ...]:
         """This process's rows as its share of the global batch."""
-        tokens, segments = (
+        return tuple(
             jax.make_array_from_process_local_data(self.rows_sharding, part) for part in rows
         )
-        return tokens, segments

@@ -6,6 +6,7 @@ from loomax.agents.pretrain.config import (
     VOCABULARY,
     AdamWConfig,
     DataConfig,
+    NeedleConfig,
     PretrainConfig,
     ScoreConfig,
     StageConfig,
@@ -29,6 +30,25 @@ def tiny(name: str, model: LMConfig) -> PretrainConfig:
         data=STANDARD_LIBRARY,
         optimiser=AdamWConfig(warmup=40),
         score=ScoreConfig(every=200, rows=0),
+    )
+
+
+def needle(name: str, model: LMConfig) -> PretrainConfig:
+    """Learns to look facts up, on short rows first: four facts at once are hard to begin with.
+
+    Then a stage of length extension, for `loomax eval needle` at 8 and more times its rows.
+    """
+    return PretrainConfig(
+        name=name,
+        model=replace(model, cross_rope=False),
+        stages=(
+            StageConfig(length=128, batch=32, steps=300, lr=5e-3, end_lr=3e-3),
+            StageConfig(length=256, batch=16, steps=200, lr=3e-3, end_lr=1e-3),
+            StageConfig(length=512, batch=8, steps=100, lr=1e-3, end_lr=1e-4, theta=40_000.0),
+        ),
+        data=replace(STANDARD_LIBRARY, needles=NeedleConfig(share=1.0, most=4, weight=12.0)),
+        optimiser=AdamWConfig(b2=0.98, warmup=30),
+        score=ScoreConfig(every=0, rows=0),
     )
 
 
@@ -108,6 +128,7 @@ CONFIGS = {
     for config in (
         tiny("yoco-tiny", models.yoco_tiny()),
         tiny("transformer-tiny", models.transformer_tiny()),
+        needle("yoco-needle", models.yoco_small()),
         yoco_3b(),
         yoco_3b_1m(),
         debug(),

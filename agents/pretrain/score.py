@@ -61,7 +61,7 @@ class Score:
 def count_bytes(batches: list[Rows], lengths: Int[np.ndarray, " V"]) -> int:
     """Bytes of all predicted tokens."""
     total = 0
-    for tokens, segments in batches:
+    for tokens, segments, _ in batches:
         predicted = (segments[:, 1:] == segments[:, :-1]) & (segments[:, 1:] > 0)
         total += int(lengths[tokens[:, 1:]][predicted].sum())
     return total

@@ -4,15 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
 from loomax.runtime.config import parse_options, unknown
 
 DESCRIPTION = """Scores the newest policy of a run on seeds that it was not trained on.
-(`loomax eval perplexity --help`: a language model, on documents.)"""
-PERPLEXITY = "perplexity"
+(`loomax eval perplexity --help`: a language model, on documents;
+`loomax eval needle --help`: what it finds in long prompts.)"""
 LM_DESCRIPTION = "Measures the perplexity of a run's newest language model."
+NEEDLE_DESCRIPTION = """Hides facts in long text and asks a run's newest language model for one.
+Ends with the share that it found at each length, every cell as JSON, and a heat map."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,39 @@ class LMOptions:
     """where runs live"""
 
 
+@dataclass(frozen=True)
+class NeedleOptions:
+    """What is asked, and in which hay."""
+
+    run: Positional[str]
+    """name of a run, or its folder"""
+    lengths: tuple[int, ...] = ()
+    """tokens of the prompts; default: 1, 2, 4 and 8 times the longest training rows"""
+    depths: int = 10
+    """places of the fact that is asked for, from the beginning of the hay to its end"""
+    needles: int = 1
+    """facts in a prompt, one of which is asked for"""
+    trials: int = 16
+    """prompts of each length and depth"""
+    block: int = 512
+    """tokens that are read at once"""
+    seed: int = 0
+    """of the facts and of where the hay begins"""
+    data: str = ""
+    """a file or folder of hay; default: the documents that the run held out"""
+    files: str = "*"
+    """which files of that folder, as a glob pattern"""
+    scaling: Literal["none", "pi", "ntk", "yarn"] = "none"
+    """how rotary positions are stretched beyond those of the training"""
+    factor: float = 1.0
+    """by how much"""
+    runs: str = "runs"
+    """where runs live"""
+
+
 def run(argv: Sequence[str], prog: str) -> None:
-    if argv and argv[0] == PERPLEXITY:
-        return run_perplexity(argv[1:], f"{prog} {PERPLEXITY}")
+    if argv and argv[0] in VERBS:
+        return VERBS[argv[0]](argv[1:], f"{prog} {argv[0]}")
     options = parse_options(Options, argv, prog, DESCRIPTION)
     if options.episodes < 1:
         raise ValueError(f"--episodes is {options.episodes}: give at least 1")
@@ -80,6 +113,27 @@ def run_perplexity(argv: Sequence[str], prog: str) -> None:
     evaluate_run(path, options.data, options.files, options.rows)
 
 
+def run_needle(argv: Sequence[str], prog: str) -> None:
+    """loomax eval needle RUN."""
+    options = parse_options(NeedleOptions, argv, prog, NEEDLE_DESCRIPTION)
+    if options.factor < 1:
+        raise ValueError(f"--factor is {options.factor}: give at least 1")
+    path = find_run(options.run, Path(options.runs))
+
+    from loomax.runtime.compile import setup_cpu
+
+    setup_cpu()
+
+    from loomax.agents.pretrain.evaluate import evaluate_needles
+    from loomax.agents.pretrain.needle_grid import GridConfig
+
+    names = ("lengths", "depths", "needles", "trials", "block", "seed")
+    grid = GridConfig(**{name: getattr(options, name) for name in names})
+    evaluate_needles(
+        path, grid, options.data, options.files, scaling=options.scaling, factor=options.factor
+    )
+
+
 def find_run(name: str, root: Path) -> Path:
     """The folder of a run, given as a path or as a name under `root`.
 
@@ -91,3 +145,6 @@ def find_run(name: str, root: Path) -> Path:
             return path
     known = sorted(path.parent.name for path in root.glob("*/config.json"))
     raise ValueError(unknown("run", name, known) if known else f"no run in {root}: train one first")
+
+
+VERBS = {"perplexity": run_perplexity, "needle": run_needle}

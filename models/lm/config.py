@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 Mixer = Literal["gated_retention", "sliding_window", "gated_deltanet", "attention", "mla"]
 Dtype = Literal["float32", "bfloat16"]
+Scaling = Literal["none", "pi", "ntk", "yarn", "longrope"]
 FULL_ATTENTION = ("attention", "mla")
 
 
@@ -31,7 +32,7 @@ class RopeConfig:
 
     theta: float = 10_000.0
     spacing: Literal["standard", "yoco"] = "standard"
-    scaling: Literal["none", "pi", "ntk", "yarn", "longrope"] = "none"
+    scaling: Scaling = "none"
     factor: float = 1.0
     original: int = 4096
     beta_fast: float = 32.0

@@ -15,7 +15,7 @@ from loomax.models.lm.ops.blocks import into_blocks
 
 
 class TokenLoss(NamedTuple):
-    """Sums over the counted tokens; divide them for means."""
+    """Sums over the counted tokens, each times what it counts; divide them for means."""
 
     nats: Float[Array, ""]
     correct: Float[Array, ""]
@@ -27,11 +27,11 @@ def cross_entropy(
     params: PyTree,
     hidden: Float[Array, "B T D"],
     targets: Int[Array, "B T"],
-    counted: Bool[Array, "B T"],
+    counted: Bool[Array, "B T"] | Float[Array, "B T"],
     *,
     block: int = 512,
 ) -> TokenLoss:
-    """-log p(target) summed over counted tokens.
+    """-log p(target) summed over tokens, each times what it counts.
 
     Scores exist for `block` tokens of each row at a time, in the backward pass too.
     """
@@ -45,11 +45,8 @@ def cross_entropy(
         chosen = jnp.take_along_axis(scores, targets[..., None], axis=-1)[..., 0]
         nats = jax.nn.logsumexp(scores, axis=-1) - chosen
         hit = scores.argmax(-1) == targets
-        sums = (
-            jnp.where(counted, nats, 0.0).sum(),
-            (hit & counted).sum(dtype=jnp.float32),
-            counted.sum(dtype=jnp.float32),
-        )
+        weights = counted.astype(jnp.float32)
+        sums = ((weights * nats).sum(), (weights * hit).sum(), weights.sum())
         return jax.tree.map(jnp.add, total, sums), None
 
     total, _ = jax.lax.scan(body, (jnp.zeros(()),) * 3, parts)
@@ -61,17 +58,18 @@ def next_token_loss(
     params: PyTree,
     tokens: Int[Array, "B T"],
     segments: Int[Array, "B T"] | None = None,
-    counted: Bool[Array, "B T"] | None = None,
+    counted: Bool[Array, "B T"] | Float[Array, "B T"] | None = None,
 ) -> TokenLoss:
     """Loss of predicting each token from those before it in its document.
 
     Args:
-        counted: targets that count; by default all but the first token of each document.
+        counted: how much each target counts; by default 1, and never anything for the first token
+            of a document.
     """
     hidden = hidden_states(config, params, tokens[:, :-1], _without_last(segments))
     kept = jnp.ones(tokens[:, 1:].shape, bool) if counted is None else counted[:, 1:]
     if segments is not None:
-        kept &= segments[:, 1:] == segments[:, :-1]
+        kept *= segments[:, 1:] == segments[:, :-1]
     return cross_entropy(config, params, hidden, tokens[:, 1:], kept)
 
 

@@ -60,7 +60,7 @@ def next_token_loss(
     params: PyTree,
     tokens: Int[Array, "B T"],
     segments: Int[Array, "B T"] | None = None,
-    counted: Bool[Array, "B T"] | None = None,
+    counted: Bool[Array, "B T"] | Float[Array, "B T"] | None = None,
     *,
     mesh: Mesh,
 ) -> TokenLoss:
@@ -74,10 +74,10 @@ def next_token_loss(
         return loss.next_token_loss(config, params, tokens, segments, counted)
     # Shifted before they are split: a shard's last target is the first token of the next one.
     targets = jnp.roll(tokens, -1, axis=1)
-    kept = jnp.ones(tokens.shape, bool) if counted is None else jnp.roll(counted, -1, axis=1)
+    kept = jnp.ones(tokens.shape) if counted is None else jnp.roll(counted, -1, axis=1)
     if segments is not None:
-        kept &= jnp.roll(segments, -1, axis=1) == segments
-    kept = kept.at[:, -1].set(False)
+        kept *= jnp.roll(segments, -1, axis=1) == segments
+    kept = kept.astype(jnp.float32).at[:, -1].set(0)
 
     def local(params, tokens, segments, targets, kept):
         hidden = _hidden(config, params, tokens, _shard(shards, tokens, segments))

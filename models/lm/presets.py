@@ -117,6 +117,20 @@ def yoco_tiny(mixer: Mixer = "gated_retention") -> LMConfig:
     )
 
 
+def yoco_small(mixer: Mixer = "gated_retention") -> LMConfig:
+    """341,120 parameters with the embedded tokenizer, for runs of minutes."""
+    return replace(
+        yoco_tiny(mixer),
+        width=64,
+        mlp=192,
+        head_dim=16,
+        self_layers=2,
+        cross_layers=2,
+        mixer_head_dim=16,
+        window=32,
+    )
+
+
 def transformer_tiny() -> LMConfig:
     """The Transformer that is as large as `yoco_tiny`."""
     return replace(
@@ -165,6 +179,7 @@ PRESETS: dict[str, Callable[[], LMConfig]] = {
     "transformer-3b": transformer_3b,
     **_scaling(),
     "yoco-tiny": yoco_tiny,
+    "yoco-small": yoco_small,
     "transformer-tiny": transformer_tiny,
     "yoco-debug": yoco_debug,
     "transformer-debug": transformer_debug,

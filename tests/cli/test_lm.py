@@ -1,4 +1,4 @@
-"""The verbs on language models: `train lm` and `eval perplexity`, beside those on policies."""
+"""The verbs on language models: `train lm`, `eval perplexity` and `needle`, and on policies."""
 
 import dataclasses
 import json
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from loomax.agents.pretrain.needle_grid import GridConfig
 from loomax.cli import main
 from loomax.cli.items import take_items
 
@@ -61,7 +62,11 @@ def calls(monkeypatch, tmp_path):
     fake("loomax.agents.rl.scoring", evaluate_checkpoint=lambda *a: made.append(("eval", *a)))
     fake("loomax.agents.pretrain.presets", CONFIGS=LM)
     fake("loomax.agents.pretrain.train", train=trainer("lm"))
-    fake("loomax.agents.pretrain.evaluate", evaluate_run=lambda *a: made.append(("score", *a)))
+    fake(
+        "loomax.agents.pretrain.evaluate",
+        evaluate_run=lambda *a: made.append(("score", *a)),
+        evaluate_needles=lambda *a, **k: made.append(("needle", *a, k)),
+    )
     monkeypatch.setattr("loomax.runtime.compile.setup_cpu", lambda *_, **__: None)
     monkeypatch.chdir(tmp_path)
     return made
@@ -112,6 +117,8 @@ def test_a_run_is_resumed_with_its_own_stages(calls):
         ("train lm --stages.0.steps", "loomax train lm: --stages.0.steps needs a value"),
         ("eval perplexity tiny", "loomax eval: no run in runs: train one first"),
         ("eval perplexity tiny --rows -1", "loomax eval: --rows is -1: give at least 1"),
+        ("eval needle tiny --factor 0.5", "loomax eval: --factor is 0.5: give at least 1"),
+        ("eval needle tiny --scaling yan", "loomax eval needle: "),
         ("eval perplexity tiny --episodes 3", "loomax eval perplexity: unknown field '--episodes'"),
     ],
 )
@@ -141,8 +148,22 @@ def test_runs_are_scored_by_what_they_are(calls, capsys):
     assert "did you mean words?" in error(capsys, "eval", "perplexity", "wrods")
 
 
+def test_needles_are_asked_for(calls):
+    main.main("train lm --name words".split())
+    main.main("eval needle words".split())
+    main.main("eval needle words --lengths 64 128 --needles 2 --scaling pi --factor 4".split())
+    plain, stretched = calls[-2:]
+    assert plain[1].name == "words" and plain[2] == GridConfig(())
+    assert plain[3:] == ("", "*", {"scaling": "none", "factor": 1.0})
+    assert stretched[2] == GridConfig((64, 128), needles=2)
+    assert stretched[-1] == {"scaling": "pi", "factor": 4.0}
+
+
+VERBS = [["train", "lm"], ["eval", "perplexity"], ["eval", "needle"]]
+
+
 @pytest.mark.multiprocess
-@pytest.mark.parametrize("argv", [["train", "lm", "--help"], ["eval", "perplexity", "--help"]])
+@pytest.mark.parametrize("argv", [[*verb, "--help"] for verb in VERBS])
 def test_help_answers_without_jax(argv):
     code = f"""
 import sys

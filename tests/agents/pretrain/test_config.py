@@ -46,6 +46,9 @@ REFUSED = [
     ("log_every", 0, "log_every is 0; it must be at least 1"),
     ("checkpoint_every", 0, "checkpoint_every is 0; it must be at least 1"),
     ("score.every", -1, "score.every is -1; it must be at least 0"),
+    ("data.needles.share", 1.5, "data.needles.share is 1.5; it must lie in [0, 1]"),
+    ("data.needles.most", 0, "data.needles.most is 0; it must be at least 1 (facts of a row)"),
+    ("data.needles.weight", 0.0, "data.needles.weight is 0.0; it must be above 0 and finite"),
     ("data.held_out", 1.0, "data.held_out is 1.0; it must lie in [0, 1) (0 scores nothing)"),
     ("mesh", MeshConfig(fsdp=3), "does not fit 8 devices"),
 ]

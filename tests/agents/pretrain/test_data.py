@@ -67,7 +67,7 @@ def test_no_token_is_lost_or_doubled(batches, texts):
 
 
 def test_segments_change_where_documents_begin(batches):
-    for tokens, segments in take(batches(), 25):
+    for tokens, segments, _ in take(batches(), 25):
         begins = tokens == BEGIN
         begins[:, 0] = True  # the rest of a document is the row's first
         np.testing.assert_array_equal(segments, begins.cumsum(1))

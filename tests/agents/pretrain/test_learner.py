@@ -77,7 +77,7 @@ def test_eight_devices_do_what_one_does(batches):
 
 
 def loss_on(mesh):
-    """A jitted (params, tokens, segments) -> sums."""
+    """A jitted (params, tokens, segments, weights) -> sums."""
     return jax.jit(partial(rows_loss, model_of(CONFIG, STAGE), mesh=mesh))
 
 
@@ -86,16 +86,28 @@ def packed():
     """Parameters, and two rows of 33 tokens: two documents with padding, and padding alone."""
     params = jax.jit(on_devices(1)[0].draw)(key=jax.random.key(1)).params
     tokens = jax.random.randint(jax.random.key(2), (2, 33), 3, 259)
-    return params, tokens, jnp.array([[1] * 10 + [2] * 12 + [0] * 11, [0] * 33])
+    segments = jnp.array([[1] * 10 + [2] * 12 + [0] * 11, [0] * 33])
+    return params, tokens, segments, jnp.ones((2, 33))
 
 
 def test_padding_is_not_predicted(packed):
-    params, tokens, segments = packed
+    params, tokens, segments, ones = packed
     loss = loss_on(on_devices(1)[0].mesh)
-    sums = loss(params, tokens, segments)
-    again = loss(params, jnp.where(segments > 0, tokens, 7), segments)
+    sums = loss(params, tokens, segments, ones)
+    again = loss(params, jnp.where(segments > 0, tokens, 7), segments, ones)
     jax.tree.map(np.testing.assert_array_equal, sums, again)
     assert sums.tokens == 9 + 11
+
+
+def test_weights_add_up(packed):
+    """A token that counts three times adds what it adds alone, thrice."""
+    params, tokens, segments, ones = packed
+    loss = loss_on(on_devices(1)[0].mesh)
+    alone = jnp.zeros_like(ones).at[0, 5].set(1.0)
+    whole, part = (loss(params, tokens, segments, weights) for weights in (ones, alone))
+    sums = loss(params, tokens, segments, ones + 2 * alone)
+    assert part.tokens == 1 and sums.tokens == whole.tokens + 2
+    np.testing.assert_allclose(sums.nats, whole.nats + 2 * part.nats, rtol=1e-5)
 
 
 def test_rows_may_be_split_over_devices(packed):
@@ -113,7 +125,8 @@ def test_parameters_and_moments_stay_float32_where_the_model_computes_in_bfloat1
     learner = Learner(config, on_devices(1)[0].mesh)
     state = jax.eval_shape(lambda: learner.draw(key=jax.random.key(0)))
     rows = jax.ShapeDtypeStruct((8, 17), jnp.int32)
-    after, metrics = jax.eval_shape(partial(learner.step, STAGE), state, rows, rows)
+    weights = jax.ShapeDtypeStruct(rows.shape, jnp.float32)
+    after, metrics = jax.eval_shape(partial(learner.step, STAGE), state, rows, rows, weights)
     floats = jax.tree.leaves((after.params, after.opt_state, metrics))
     assert {leaf.dtype.name for leaf in floats} == {"float32", "int32"}
     assert jax.tree.structure(after) == jax.tree.structure(state)
@@ -143,7 +156,7 @@ def test_large_parameters_and_moments_are_spread():
 def test_rows_are_spread_over_the_devices(batches):
     learner, _ = on_devices(8)
     rows = next(batches())
-    tokens, _ = learner.place(Rows(*rows))
+    tokens, *_ = learner.place(Rows(*rows))
     assert tokens.shape == (8, 17)
     assert sorted(int(shard.index[0].start) for shard in tokens.addressable_shards) == list(
         range(8)

@@ -33,7 +33,8 @@ def test_bytes_are_those_of_predicted_tokens():
     tokens = np.array([[1, 3, 4, 2, 1, 4, 0, 0], [4, 4, 2, 1, 3, 3, 3, 2]], np.int32)
     segments = np.array([[1, 1, 1, 1, 2, 2, 0, 0], [1, 1, 1, 2, 2, 2, 2, 2]], np.int32)
     # Row 1 predicts 3, 4, end; 4. Row 2 predicts 4, end; 3, 3, 3, end.
-    assert count_bytes([Rows(tokens, segments)], lengths) == (1 + 5 + 5) + (5 + 1 + 1 + 1)
+    rows = Rows(tokens, segments, np.ones(tokens.shape, np.float32))
+    assert count_bytes([rows], lengths) == (1 + 5 + 5) + (5 + 1 + 1 + 1)
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary(debug):
