@@ -20,7 +20,15 @@ def rotate_by(
     x: Float[Array, "B S N H"], angle: Float[Array, "B S 1 H//2"]
 ) -> Float[Array, "B S N H"]:
     """Rotates each pair (i, i + H/2) by its angle in radians; float32 inside."""
-    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    return rotate_with(x, jnp.cos(angle), jnp.sin(angle))
+
+
+def rotate_with(
+    x: Float[Array, "B S N H"],
+    cos: Float[Array, "B S 1 H//2"],
+    sin: Float[Array, "B S 1 H//2"],
+) -> Float[Array, "B S N H"]:
+    """Rotates each pair (i, i + H/2) by the angle that has this cosine and sine."""
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return turned.astype(x.dtype)

@@ -5,6 +5,7 @@
     sliding window over rows    splash attention on TPU, blocks of a window elsewhere
     attention over a cache      all scores at once while they are small, else key blocks
     gated retention             our Pallas kernel on TPU, chunked XLA elsewhere
+    layout between layers       tokens are rows on TPU, the compiler's choice elsewhere
 
 Kernels take what tiles; other shapes and rings stay with XLA. Where a mesh is known, each device
 runs a kernel on its own rows and heads, since the compiler cannot split one.
@@ -19,14 +20,17 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from loomax.models.attention import attend
 from loomax.models.lm import kv
 from loomax.models.lm.ops import retention as retention_ops
+from loomax.models.lm.ops import splash
 from loomax.models.lm.ops.attend import Places, blockwise, quantised, visible
 from loomax.models.lm.ops.local import windowed
+from loomax.models.lm.positions import Turns
 from loomax.models.lm.span import Span, positions, valid
 from loomax.runtime.compile import target_platform
 from loomax.runtime.mesh import LogicalAxes, logical_spec
@@ -35,8 +39,6 @@ from loomax.runtime.mesh import LogicalAxes, logical_spec
 DENSE_PAIRS = 1 << 20
 # Decoding: so few queries that their scores never weigh much, however long the cache.
 FEW_QUERIES = 16
-# Splash attention pays from here on; its tables of blocks have to fit into scalar memory.
-SPLASH_TOKENS = (512, 1 << 16)
 
 # "interpret" runs in XLA what the Pallas kernel would do: for tests.
 Implementation = Literal["xla", "pallas", "interpret"]
@@ -113,23 +115,28 @@ def retention(
     log_decay: Float[Array, "B T N"],
     state: Float[Array, "B N K V"] | None,
     segments: Int[Array, "B T"] | None,
+    turns: Turns | None = None,
     *,
     chunk: int,
+    scale: float = 1.0,
+    normed: bool = False,
     implementation: Implementation | None = None,
 ) -> tuple[Float[Array, "B T N V"], Float[Array, "B N K V"]]:
-    """Gated retention of a block of tokens from a state."""
+    """Gated retention of a block of tokens from a state; see `ops.retention.prepared`."""
     how = implementation or _kernel_or_xla(k, v, chunk)
+    given = {"chunk": chunk, "scale": scale, "normed": normed}
     if how == "xla":
-        return retention_ops.chunkwise(q, k, v, log_decay, state, segments, chunk=chunk)
+        return retention_ops.prepared(q, k, v, log_decay, state, segments, turns, **given)
     # Loading Pallas takes a second, which only its users wait for.
     from loomax.models.lm.ops import retention_kernel
 
     def local(*parts):
-        return retention_kernel.chunkwise(*parts, chunk=chunk, interpret=how == "interpret")
+        return retention_kernel.chunkwise(*parts, **given, interpret=how == "interpret")
 
     states = ("batch", "heads", None, None)
-    arrays = (q, k, v, log_decay, state, segments)
-    names = (HEADS, HEADS, HEADS, HEADS[:3], states, HEADS[:2])
+    table = None if turns is None else jnp.concatenate(turns, axis=-1)
+    arrays = (q, k, v, log_decay, state, segments, table)
+    names = (HEADS, HEADS, HEADS, HEADS[:3], states, HEADS[:2], HEADS[:2] + (None,))
     return _on_each_device(local, arrays, names, (HEADS, states))
 
 
@@ -143,57 +150,34 @@ def _kernel_or_xla(k: Array, v: Array, chunk: int) -> Implementation:
 
 
 def _splash_or_xla(q: Array, v: Array) -> Implementation:
-    length, (shortest, longest) = q.shape[1], SPLASH_TOKENS
-    if target_platform() != "tpu" or not shortest <= length <= longest:
-        return "xla"
-    widths = (q.shape[-1], v.shape[-1])
-    return "xla" if any(width % 64 for width in widths) else "pallas"
+    fits = splash.tiles(q.shape[1], (q.shape[-1], v.shape[-1]))
+    return "pallas" if fits and target_platform() == "tpu" else "xla"
 
 
 def _splash(
-    q: Float[Array, "B T N H"],
-    k: Float[Array, "B T K H"],
-    v: Float[Array, "B T K V"],
-    segments: Int[Array, "B T"] | None,
+    q: Array,
+    k: Array,
+    v: Array,
+    segments: Array | None,
     window: int | None,
     scale: float,
     interpret: bool,
-) -> Float[Array, "B T N V"]:
-    """The splash attention kernel that comes with JAX, forward and backward."""
-    from jax.experimental.pallas.ops.tpu import splash_attention as splash
-
-    # Blocks of 512 are fast, blocks of 128 waste little padding on short rows.
-    multiple = 512 if q.shape[1] >= 2048 else 128
-    length = -(-q.shape[1] // multiple) * multiple
-    size = math.gcd(length, 512)
-    names = ("block_q", "block_kv", "block_kv_compute", "block_q_dkv", "block_kv_dkv")
-    names += ("block_kv_dkv_compute", "block_q_dq", "block_kv_dq")
-    shape = (length, length)
-    mask = splash.CausalMask(shape)
-    if window is not None:
-        mask = splash.LocalMask(shape, (window - 1, 0), 0)
-
-    def padded(x):
-        if x is None:
-            return None
-        return jnp.pad(x, ((0, 0), (0, length - x.shape[1])) + ((0, 0),) * (x.ndim - 2))
-
-    def local(q, k, v, segments):
-        kernel = splash.make_splash_mha(
-            splash.MultiHeadMask([mask] * q.shape[2]),
-            block_sizes=splash.BlockSizes(**dict.fromkeys(names, size)),
-            head_shards=1,
-            q_seq_shards=1,
-            interpret=interpret,
-        )
-        rows = q.shape[1]
-        # No real token sees what comes behind it, so padding needs no mask.
-        q, k, v, segments = (padded(x) for x in (q * scale, k, v, segments))
-        ids = None if segments is None else splash.SegmentIds(segments, segments)
-        heads_first = (x.swapaxes(1, 2) for x in (q, k, v))
-        return jax.vmap(kernel)(*heads_first, ids).swapaxes(1, 2)[:, :rows]
+) -> Array:
+    def local(*parts):
+        return splash.attend(*parts, window=window, scale=scale, interpret=interpret)
 
     return _on_each_device(local, (q, k, v, segments), (HEADS, HEADS, HEADS, HEADS[:2]), HEADS)
+
+
+def row_major(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """x, each token's numbers side by side in memory.
+
+    Left to itself the TPU compiler turns the residual stream around for the norm of its rows, and
+    back again for the next layer's kernel: two more passes over it in every layer.
+    """
+    if target_platform() != "tpu":
+        return x
+    return with_layout_constraint(x, Layout((0, 1, 2)))
 
 
 def _on_each_device(local: Callable, arrays: tuple, names: tuple, outputs: tuple) -> Any:

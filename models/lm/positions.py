@@ -1,6 +1,6 @@
 """Rotary positions of language models: spacing of the frequencies and the five ways to extend.
 
-Shape letters: B batch, S tokens, N heads, H head width.
+Shape letters: B batch, S tokens, N heads, H head width, P = H / 2 pairs.
 """
 
 import math
@@ -10,7 +10,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from loomax.models.lm.config import RopeConfig
-from loomax.models.rope import rotate_by
+from loomax.models.rope import rotate_with
+
+# Cosines and sines.
+Turns = tuple[Float[Array, "B S P"], Float[Array, "B S P"]]
 
 
 def frequencies(config: RopeConfig, width: int) -> np.ndarray:
@@ -59,14 +62,24 @@ def magnitude(config: RopeConfig) -> float:
     return 1.0
 
 
+def turns(config: RopeConfig, width: int, positions: Int[Array, "B S"]) -> Turns | None:
+    """Cosine and sine of each pair's angle, times `magnitude`; None when theta is 0."""
+    if not config.theta:
+        return None
+    speed = jnp.asarray(frequencies(config, width), jnp.float32)
+    angle = positions.astype(jnp.float32)[..., None] * speed
+    scale = magnitude(config)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)
+
+
 def turn(
     config: RopeConfig, x: Float[Array, "B S N H"], positions: Int[Array, "B S"]
 ) -> Float[Array, "B S N H"]:
     """Queries or keys at their positions; unchanged when theta is 0."""
-    if not config.theta:
-        return x
-    speed = jnp.asarray(frequencies(config, x.shape[-1]), jnp.float32)
-    angle = positions.astype(jnp.float32)[..., None, None] * speed
-    turned = rotate_by(x, angle)
-    scale = magnitude(config)
-    return turned if scale == 1.0 else turned * jnp.asarray(scale, x.dtype)
+    return turned(x, turns(config, x.shape[-1], positions))
+
+
+def turned(x: Float[Array, "B S N H"], parts: Turns | None) -> Float[Array, "B S N H"]:
+    """Queries or keys rotated by `turns`."""
+    return x if parts is None else rotate_with(x, *(part[:, :, None] for part in parts))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from loomax.models.layers import matmul, rms_normalise
 from loomax.models.lm import kv
 from loomax.models.lm.config import LMConfig
-from loomax.models.lm.kernels import attend_cached, attend_rows
+from loomax.models.lm.kernels import attend_cached, attend_rows, row_major
 from loomax.models.lm.mixers import MIXERS
 from loomax.models.lm.mixers.base import heads_of, merge_heads
 from loomax.models.lm.positions import turn
@@ -28,6 +28,7 @@ def normed(x: Float[Array, "B T D"], scale: Float[Array, " D"]) -> Float[Array, 
 
 def hidden(p: PyTree, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     """x + SwiGLU(norm(x))."""
+    x = row_major(x)
     y, h = normed(x, p["hidden_norm"]), p["hidden"]
     opened = jax.nn.silu(matmul(y, h["gate"].astype(y.dtype)))
     passed = opened * matmul(y, h["up"].astype(y.dtype))
@@ -74,7 +75,6 @@ def self_layers(
     Returns the residual stream, the states after the span's real tokens, and the projections.
     """
     mixer, at = MIXERS[config.mixer], positions(span, x.shape[1])
-    mix = mix or mixer.mix
     stacked = {"layer": params["self_layers"]}
     if config.kv_residual:
         stacked["share"] = params["kv_share"]
@@ -86,8 +86,11 @@ def self_layers(
         projected = mixer.inputs(config, layer["mixer"], y, at)
         if config.kv_residual:
             projected, first = share_first(projected, first, p["share"])
-        mixed, state = mix(config, state, projected, span)
-        out = mixer.output(config, layer["mixer"], y, mixed.astype(x.dtype))
+        if mix is None and mixer.together is not None:
+            out, state = mixer.together(config, layer["mixer"], y, state, projected, span)
+        else:
+            mixed, state = (mix or mixer.mix)(config, state, projected, span)
+            out = mixer.output(config, layer["mixer"], y, mixed.astype(x.dtype))
         x = constrain(hidden(layer, x + out), "batch", "length", None)
         return (x, first), (state, projected if keep else None)
 

@@ -1,11 +1,13 @@
 """What a token mixer consists of, so that one layer and one cache serve them all.
 
-A mixer is four pure functions and a module that owns the parameters of one stack of layers:
+A mixer is a few pure functions and a module that owns the parameters of one stack of layers:
 
     inputs(config, p, x, positions)  projections of a block of tokens: pure, without any state
     mix(config, state, given, span)  outputs of the block, and the state after its real tokens
     output(config, p, x, y)          back to the width of the residual stream
     empty(config, batch, slots)      the state of a sequence without tokens
+    together(config, p, x, state, given, span)
+                                     `output` behind `mix`, where one kernel can do both
 
 `mix` with state None starts at the beginning of the rows and returns None: training. What `inputs`
 returned can be mixed again with another count: that is how rejected drafts are taken back.
@@ -36,6 +38,7 @@ class Mixer:
     mix: Callable[..., tuple[Array, Any]]
     output: Callable[..., Array]
     empty: Callable[[LMConfig, int, int], Any]
+    together: Callable[..., tuple[Array, Any]] | None = None
 
 
 def matrices(config: LMConfig, rngs: Rngs, layers: int) -> Callable[..., nnx.Param]:

@@ -3,7 +3,7 @@
 Shape letters: L layers, B batch, T tokens, D width, N heads, H head width.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ from loomax.models.initialise import Rngs
 from loomax.models.layers import matmul
 from loomax.models.lm.config import LMConfig
 from loomax.models.lm.kernels import retention
-from loomax.models.lm.mixers.base import Mixer, gated_output, heads_of, matrices
-from loomax.models.lm.positions import turn
+from loomax.models.lm.mixers.base import Mixer, gated_output, heads_of, matrices, merge_heads
+from loomax.models.lm.positions import Turns, turned, turns
 from loomax.models.lm.span import Span, valid
 
 State = Float[Array, "B N H H"]
@@ -35,12 +35,22 @@ class GatedRetention(nnx.Module):
 
 
 class Inputs(NamedTuple):
-    """Projections of a block; keys are scaled by 1 / sqrt(H)."""
+    """Projections of a block.
 
-    q: Float[Array, "B T N H"]
+    Queries, `raw`, and keys are not rotated by `turns` (of `positions`) yet, nor are keys
+    scaled: a kernel does that on its way, and it is linear, so that keys may be added up before.
+    """
+
+    raw: Float[Array, "B T N H"]
     k: Float[Array, "B T N H"]
     v: Float[Array, "B T N H"]
     log_decay: Float[Array, "B T N"]
+    turns: Turns | None
+
+    @property
+    def q(self) -> Float[Array, "B T N H"]:
+        """Queries, rotated."""
+        return turned(self.raw, self.turns)
 
 
 def inner_width(config: LMConfig) -> int:
@@ -52,19 +62,33 @@ def inputs(
     config: LMConfig, p: dict, x: Float[Array, "B T D"], positions: Int[Array, "B T"]
 ) -> Inputs:
     q, k, v = (heads_of(x, p[name], config.mixer_heads) for name in ("q", "k", "v"))
-    k = turn(config.rope, k, positions) * jnp.asarray(config.mixer_head_dim**-0.5, x.dtype)
     level = matmul(x, p["decay"].astype(x.dtype)).astype(jnp.float32)
     log_decay = jax.nn.log_sigmoid(level) / config.tau
-    return Inputs(turn(config.rope, q, positions), k, v, log_decay)
+    return Inputs(q, k, v, log_decay, turns(config.rope, config.mixer_head_dim, positions))
 
 
 def mix(
-    config: LMConfig, state: State | None, given: Inputs, span: Span
+    config: LMConfig, state: State | None, given: Inputs, span: Span, *, normed: bool = False
 ) -> tuple[Float[Array, "B T N H"], State | None]:
-    real = valid(span, given.q.shape[1])[..., None]
-    k = jnp.where(real[..., None], given.k, 0)
-    decay = jnp.where(real, given.log_decay, 0.0)
-    y, after = retention(given.q, k, given.v, decay, state, span.segments, chunk=config.chunk)
+    real = valid(span, given.raw.shape[1])[..., None]
+    k, parts = given.k, given.turns
+    # Without a key and without decay a token leaves the state as it was.
+    if parts is None:
+        k = jnp.where(real[..., None], k, 0)
+    else:
+        parts = tuple(jnp.where(real, part, 0.0) for part in parts)
+    y, after = retention(
+        given.raw,
+        k,
+        given.v,
+        jnp.where(real, given.log_decay, 0.0),
+        state,
+        span.segments,
+        parts,
+        chunk=config.chunk,
+        scale=config.mixer_head_dim**-0.5,
+        normed=normed,
+    )
     return y, None if state is None else after
 
 
@@ -75,10 +99,24 @@ def output(
     return gated_output(p, x, y)
 
 
+def together(
+    config: LMConfig,
+    p: dict,
+    x: Float[Array, "B T D"],
+    state: State | None,
+    given: Inputs,
+    span: Span,
+) -> tuple[Float[Array, "B T D"], State | None]:
+    """`output` behind `mix`; heads are normalised where they are still in fast memory."""
+    y, state = mix(config, state, given, span, normed=True)
+    gate = jax.nn.silu(matmul(x, p["gate"].astype(x.dtype)))
+    return matmul(gate * merge_heads(y), p["out"].astype(x.dtype)), state
+
+
 def empty(config: LMConfig, batch: int, slots: int) -> State:
     del slots
     size = config.mixer_head_dim
     return jnp.zeros((batch, config.mixer_heads, size, size), jnp.float32)
 
 
-MIXER: Any = Mixer(GatedRetention, inputs, mix, output, empty)
+MIXER = Mixer(GatedRetention, inputs, mix, output, empty, together)

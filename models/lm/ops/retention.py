@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from loomax.models.layers import wide_einsum
+from loomax.models.layers import rms_normalise, wide_einsum
 from loomax.models.lm.ops.blocks import (
     from_blocks,
     into_blocks,
@@ -21,6 +21,7 @@ from loomax.models.lm.ops.blocks import (
     segments_into_blocks,
 )
 from loomax.models.lm.ops.segments import Boundaries, boundaries
+from loomax.models.lm.positions import Turns, turned
 
 Outputs = tuple[Float[Array, "B T N V"], Float[Array, "B N K V"]]
 
@@ -90,6 +91,32 @@ def chunkwise(
     )
     y = _within(q, k, v, total, edges) + _across(q, total, before, edges)
     return from_blocks(y, length), state
+
+
+def prepared(
+    q: Float[Array, "B T N K"],
+    k: Float[Array, "B T N K"],
+    v: Float[Array, "B T N V"],
+    log_decay: Float[Array, "B T N"],
+    state: Float[Array, "B N K V"] | None = None,
+    segments: Int[Array, "B T"] | None = None,
+    turns: Turns | None = None,
+    *,
+    chunk: int,
+    scale: float = 1.0,
+    normed: bool = False,
+) -> Outputs:
+    """`chunkwise` with what comes right before and behind it in a layer.
+
+    Args:
+        turns: rotate queries and keys (see `positions`); zeros make a token's own zero.
+        scale: positive factor on the keys.
+        normed: divide each head's outputs by their root mean square; they have v's dtype then.
+    """
+    q, k = turned(q, turns), turned(k, turns)
+    k = k if scale == 1.0 else k * jnp.asarray(scale, k.dtype)
+    y, state = chunkwise(q, k, v, log_decay, state, segments, chunk=chunk)
+    return (rms_normalise(y).astype(v.dtype) if normed else y), state
 
 
 def _within(q: Array, k: Array, v: Array, total: Array, edges: Boundaries | None) -> Array:

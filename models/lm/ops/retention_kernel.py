@@ -12,6 +12,7 @@ block, G heads of a group, H = N / G groups, R = 8 rows of a tile.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ from jaxtyping import Array, Float, Int
 
 from loomax.models.lm.ops import retention
 from loomax.models.lm.ops.blocks import segments_into_blocks
-from loomax.models.lm.ops.retention_kernel_body import DOCUMENTS, ROWS, kernel
+from loomax.models.lm.ops.retention_kernel_body import DOCUMENTS, ROWS, Form, kernel
 from loomax.models.lm.ops.segments import boundaries
 
 LANES = 128
@@ -46,19 +47,25 @@ def chunkwise(
     log_decay: Float[Array, "B T N"],
     state: Float[Array, "B N K V"] | None = None,
     segments: Int[Array, "B T"] | None = None,
+    table: Float[Array, "B T K"] | None = None,
     *,
     chunk: int,
+    scale: float = 1.0,
+    normed: bool = False,
     interpret: bool = False,
 ) -> Outputs:
-    """What `retention.chunkwise` computes; its gradients are that one's too.
+    """What `retention.prepared` computes; its gradients are that one's too.
 
     Args:
         chunk: tokens of a block, at most; blocks longer than 256 are cut.
+        table: cosines, then sines, of `turns`; scale, normed: see `retention.prepared`.
         interpret: run in XLA what the kernel would do; for tests, of any size.
 
     Raises:
-        ValueError: sizes that do not tile; see `tiles`.
+        ValueError: sizes that do not tile, see `tiles`; a factor of 0 or less.
     """
+    if scale <= 0:
+        raise ValueError(f"scale is {scale}; the factor on the keys must be above 0")
     batch, length, heads, width = k.shape
     widths = (width, v.shape[-1])
     if not interpret and not tiles(length, widths, chunk):
@@ -69,63 +76,87 @@ def chunkwise(
         )
     if state is None:
         state = jnp.zeros((batch, heads, *widths), jnp.float32)
-    size = min(chunk, LONGEST_BLOCK)
-    return _differentiable(size, interpret, q, k, v, log_decay, state, segments)
+    how = How(min(chunk, LONGEST_BLOCK), scale, normed, interpret)
+    return _differentiable(how, q, k, v, log_decay, state, segments, table)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _differentiable(size: int, interpret: bool, *inputs) -> Outputs:
-    return _launch(size, interpret, *inputs)
+class How(NamedTuple):
+    """What is known before any array; see `chunkwise`."""
+
+    size: int
+    scale: float
+    normed: bool
+    interpret: bool
 
 
-def _forward(size, interpret, *inputs):
-    return _launch(size, interpret, *inputs), inputs
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _differentiable(how: How, *inputs) -> Outputs:
+    return _launch(how, *inputs)
 
 
-def _backward(size, interpret, inputs, grads):
-    del interpret
-    *arrays, segments = inputs
-    form = partial(retention.chunkwise, segments=segments, chunk=size)
+def _forward(how, *inputs):
+    return _launch(how, *inputs), inputs
+
+
+def _backward(how, inputs, grads):
+    *arrays, segments, table = inputs
+    form = partial(
+        retention.prepared,
+        segments=segments,
+        turns=None if table is None else tuple(jnp.split(table, 2, axis=-1)),
+        chunk=how.size,
+        scale=how.scale,
+        normed=how.normed,
+    )
     _, pull = jax.vjp(form, *arrays)
-    return *pull(grads), None
+    # Positions are whole numbers: nothing learns through the table.
+    return *pull(grads), None, None if table is None else jnp.zeros_like(table)
 
 
 _differentiable.defvjp(_forward, _backward)
 
 
-def _launch(size: int, interpret: bool, q, k, v, log_decay, state, segments) -> Outputs:
+def _launch(how: How, q, k, v, log_decay, state, segments, table) -> Outputs:
     batch, length, heads, width = k.shape
-    value = v.shape[-1]
-    group = heads_together(heads, size, (width, value), v.dtype.itemsize)
+    value, size = v.shape[-1], how.size
+    dtype = v.dtype if how.normed else jnp.float32
+    itemsizes = (v.dtype.itemsize, jnp.dtype(dtype).itemsize)
+    group = heads_together(heads, size, (width, value), itemsizes)
     blocks = -(-length // size)
     # What is padded has k = 0 and no decay, so it leaves the state as it was.
     pad = blocks * size - length
-    flat = [jnp.pad(x, ((0, 0), (0, pad), (0, 0), (0, 0))) for x in (q, k, v)]
-    flat = [x.reshape(batch, blocks * size, -1) for x in flat]
+    flat = [x.reshape(batch, length, -1) for x in (q, k, v)]
+    flat = [jnp.pad(x, ((0, 0), (0, pad), (0, 0))) for x in flat]
 
     def tokens(columns):
         return pl.BlockSpec((1, size, group * columns), lambda b, n, c: (b, c, n))
 
     states = pl.BlockSpec((1, group, width, value), lambda b, n, c: (b, n, 0, 0))
     rows = pl.BlockSpec((1, 1, 1, ROWS, size), lambda b, n, c: (b, n, c, 0, 0))
+    specs = [tokens(width), tokens(width), tokens(value), rows, states]
+    arrays = [*flat, _rows(log_decay, segments, size, group), state.astype(jnp.float32)]
+    if table is not None:
+        specs.append(pl.BlockSpec((1, size, width), lambda b, n, c: (b, c, 0)))
+        arrays.append(jnp.pad(table.astype(jnp.float32), ((0, 0), (0, pad), (0, 0))))
+    form = Form(group, segments is not None, table is not None, how.scale, how.normed)
     y, last = pl.pallas_call(
-        partial(kernel, group, segments is not None),
+        partial(kernel, form),
         out_shape=(
-            jax.ShapeDtypeStruct((batch, blocks * size, heads * value), jnp.float32),
+            jax.ShapeDtypeStruct((batch, blocks * size, heads * value), dtype),
             jax.ShapeDtypeStruct(state.shape, jnp.float32),
         ),
         grid=(batch, heads // group, blocks),
-        in_specs=[tokens(width), tokens(width), tokens(value), rows, states],
+        in_specs=specs,
         out_specs=(tokens(value), states),
         scratch_shapes=[pltpu.VMEM((group, width, value), jnp.float32)],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "parallel", "arbitrary")
         ),
-        cost_estimate=cost(batch, blocks, size, heads, (width, value), v.dtype.itemsize),
-        interpret=interpret,
+        cost_estimate=cost(form, batch, blocks, size, heads, (width, value), itemsizes),
+        interpret=how.interpret,
         name="gated_retention",
-    )(*flat, _rows(log_decay, segments, size, group), state.astype(jnp.float32))
-    return y.reshape(batch, -1, heads, value)[:, :length], last
+    )(*arrays)
+    return y[:, :length].reshape(batch, length, heads, value), last
 
 
 def _rows(
@@ -145,26 +176,41 @@ def _rows(
     return rows.at[..., DOCUMENTS:, :].set(jnp.moveaxis(both, 0, 1)[:, None])
 
 
-def heads_together(heads: int, size: int, widths: tuple[int, int], itemsize: int) -> int:
-    """How many heads a step of the grid treats: several, since a step has a cost of its own."""
+def heads_together(
+    heads: int, size: int, widths: tuple[int, int], itemsizes: tuple[int, int]
+) -> int:
+    """How many heads a step of the grid treats: several, since a step has a cost of its own.
+
+    Args:
+        itemsizes: bytes of a number that is read, and of one that is written.
+    """
     key, value = widths
-    tokens = size * ((2 * key + value) * itemsize + 4 * value)
+    tokens = size * ((2 * key + value) * itemsizes[0] + value * itemsizes[1])
     each = 2 * (tokens + 2 * 4 * key * value)
-    fit = [n for n in (4, 2) if heads % n == 0 and n * each <= BLOCK_BYTES]
+    fit = [n for n in (6, 4, 2) if heads % n == 0 and n * each <= BLOCK_BYTES]
     return max(fit, default=1)
 
 
 def cost(
-    batch: int, blocks: int, size: int, heads: int, widths: tuple[int, int], itemsize: int
+    form: Form,
+    batch: int,
+    blocks: int,
+    size: int,
+    heads: int,
+    widths: tuple[int, int],
+    itemsizes: tuple[int, int],
 ) -> pl.CostEstimate:
     """Operations and traffic, for the compiler's estimates: it cannot look into a kernel."""
     key, value = widths
     products = 2 * size * (size * (key + value) + 2 * key * value)
     elementwise = 4 * size * size + 4 * size * value + 2 * key * value
-    moved = size * ((2 * key + value) * itemsize + 4 * value) + 4 * ROWS * size
+    elementwise += size * (6 * key * form.turned + 4 * value * form.normed)
+    moved = size * ((2 * key + value) * itemsizes[0] + value * itemsizes[1])
+    # Once for each group of heads: the tile of rows, and the table of the rotation.
+    shared = 4 * size * (ROWS + key * form.turned) / form.group
     each, states = batch * heads * blocks, batch * heads * key * value
     return pl.CostEstimate(
         flops=each * (products + elementwise),
         transcendentals=each * (size * size + 2 * size + 1),
-        bytes_accessed=each * moved + 2 * 4 * states,
+        bytes_accessed=int(each * (moved + shared)) + 2 * 4 * states,
     )

@@ -11,6 +11,7 @@ import pytest
 from loomax.models.lm import create, kernels, logits
 from loomax.models.lm.ops import retention, retention_kernel
 from loomax.models.lm.ops.attend import Places
+from loomax.models.lm.ops.retention_kernel_body import Form
 from loomax.models.lm.presets import transformer_debug, yoco_debug
 from loomax.models.lm.span import whole
 from loomax.runtime.aot import report, topology_mesh
@@ -39,8 +40,8 @@ def reference(q, k, v, log_decay, state, segments=None):
     return out, state
 
 
-def interpreted(*args, chunk):
-    return jax.jit(partial(retention_kernel.chunkwise, chunk=chunk, interpret=True))(*args)
+def interpreted(*args, **given):
+    return jax.jit(partial(retention_kernel.chunkwise, **given, interpret=True))(*args)
 
 
 @pytest.mark.parametrize(("heads", "chunk"), [(4, 8), (3, 64)], ids=["blocks", "one block"])
@@ -118,32 +119,68 @@ def test_sizes_that_do_not_tile_are_refused():
         jax.eval_shape(partial(retention_kernel.chunkwise, chunk=256), *args)
 
 
-def softmax_attention(q, k, v, seen, scale):
-    """Grouped-query attention in float64."""
-    groups = q.shape[2] // k.shape[2]
-    k, v = (np.repeat(x.astype(np.float64), groups, axis=2) for x in (k, v))
-    scores = scale * np.einsum("btnh,bsnh->bnts", q.astype(np.float64), k)
-    scores = np.where(seen[:, None], scores, -np.inf)
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return np.einsum("bnts,bsnv->btnv", weights / weights.sum(-1, keepdims=True), v)
+def rotated(x, table):
+    """Pairs (i, i + H/2) as complex numbers."""
+    half = x.shape[-1] // 2
+    table = table.astype(np.float64)[:, :, None]
+    z = (x[..., :half] + 1j * x[..., half:]) * (table[..., :half] + 1j * table[..., half:])
+    return np.concatenate([z.real, z.imag], -1)
 
 
-LONG = 350  # three blocks of 128, the last one padded
-SEGMENTS = np.array([[0] * 100 + [1] * 250, [2] * 130 + [3] * 126 + [4] * 94], np.int32)
+def on_the_way(seed=3):
+    """Arguments with a table of rotations; the second row has 17 tokens, behind them zeros."""
+    args = draw(2, 21, 4, 8, 16)
+    angle = np.random.default_rng(seed).uniform(0, 6, (2, 21, 4))
+    table = np.concatenate([np.cos(angle), np.sin(angle)], -1).astype(np.float32)
+    table[1, 17:], args[3][1, 17:] = 0, 0
+    return args, table
 
 
-def attention_inputs(heads=4, groups=2):
-    rng = np.random.default_rng(2)
-    q = rng.normal(size=(2, LONG, heads, 64)).astype(np.float32)
-    k, v = rng.normal(size=(2, 2, LONG, heads // groups, 64)).astype(np.float32)
-    return q, k, v
+WAY = {"chunk": 8, "scale": 0.3, "normed": True}
 
 
-def visible(window, segments):
-    at = np.arange(LONG)
-    gap = at[:, None] - at
-    seen = np.broadcast_to((gap >= 0) & (gap < (window or LONG)), (2, LONG, LONG))
-    return seen if segments is None else seen & (segments[:, :, None] == segments[:, None])
+@pytest.mark.parametrize("segments", [None, DOCUMENTS], ids=["whole", "packed"])
+@pytest.mark.parametrize("form", ["kernel", "xla"])
+def test_rotation_scale_and_norm_on_the_way(form, segments):
+    args, table = on_the_way()
+    run = partial(retention_kernel.chunkwise, interpret=True)
+    run = retention.prepared if form == "xla" else run
+    given = tuple(np.split(table, 2, -1)) if form == "xla" else table
+    y, after = jax.jit(partial(run, **WAY))(*args, segments, given)
+    q, k, *rest = args
+    want, last = reference(rotated(q, table), 0.3 * rotated(k, table), *rest, segments)
+    want /= np.sqrt(np.square(want).mean(-1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(y, want, atol=2e-5)
+    np.testing.assert_allclose(after, last, atol=1e-5)
+
+
+def test_zeros_in_the_table_leave_the_state():
+    (q, k, v, g, state), table = on_the_way()
+    run = partial(interpreted, chunk=8)
+    _, after = run(q, k, v, g, state, None, table)
+    _, short = run(*(x[1:, :17] for x in (q, k, v, g)), state[1:], None, table[1:, :17])
+    np.testing.assert_allclose(after[1:], short, atol=1e-6)
+
+
+def test_gradients_through_what_is_done_on_the_way():
+    args, table = on_the_way()
+
+    def grads(form, given):
+        def loss(args):
+            y, state = form(*args, jnp.array(DOCUMENTS), given, **WAY)
+            return jnp.sin(y).sum() + jnp.cos(state).sum()
+
+        return jax.jit(jax.grad(loss))(args)
+
+    got = grads(partial(retention_kernel.chunkwise, interpret=True), jnp.array(table))
+    parts = tuple(jnp.split(jnp.array(table), 2, axis=-1))
+    for ours, theirs in zip(got, grads(retention.prepared, parts), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_a_factor_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match=r"scale is 0.0; .* above 0"):
+        interpreted(*draw(1, 8, 1, 8, 8), chunk=8, scale=0.0)
 
 
 def rows(q, k, v, segments, *, window, implementation):
@@ -154,30 +191,6 @@ def rows(q, k, v, segments, *, window, implementation):
     return kernels.attend_window(
         q, k, v, Places(at, segments), None, window=window, scale=0.1, implementation=implementation
     )
-
-
-@pytest.mark.parametrize("segments", [None, SEGMENTS], ids=["whole", "packed"])
-@pytest.mark.parametrize("window", [None, 70])
-def test_splash_is_attention(window, segments):
-    q, k, v = attention_inputs()
-    form = jax.jit(partial(rows, window=window, implementation="interpret"))
-    want = softmax_attention(q, k, v, visible(window, segments), 0.1)
-    np.testing.assert_allclose(form(q, k, v, segments), want, atol=1e-5)
-
-
-def test_gradients_of_splash():
-    q, k, v = attention_inputs()
-
-    def grads(implementation):
-        form = partial(rows, window=70, implementation=implementation)
-
-        def loss(*args):
-            return jnp.sin(form(*args)).sum()
-
-        return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(q, k, v, SEGMENTS)
-
-    for ours, theirs in zip(grads("interpret"), grads("xla"), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize(
@@ -282,6 +295,17 @@ def test_a_ring_stays_with_xla():
     assert kernels_in(form, x, ring) == 0
 
 
+def test_the_layout_of_tokens_is_asked_for_on_tpu_alone():
+    x = shaped(2, 8, 16)
+
+    def total(x):
+        return jnp.sin(kernels.row_major(x)).sum()
+
+    with jax.sharding.use_abstract_mesh(tpu()):
+        assert "layout_constraint" in str(jax.make_jaxpr(jax.grad(total))(x))
+    assert "layout_constraint" not in str(jax.make_jaxpr(kernels.row_major)(x))
+
+
 SIZES = {"heads": 2, "kv_heads": 1, "head_dim": 64}
 WIDE = {"mixer_heads": 2, "mixer_head_dim": 128, "chunk": 128, "window": 128, **SIZES}
 
@@ -317,13 +341,28 @@ def test_a_model_by_kernels_is_the_model(monkeypatch):
     np.testing.assert_allclose(got, want, atol=1e-4)
 
 
+PLAIN = Form(group=1, packed=False, turned=False, scale=1.0, normed=False)
+
+
 def test_the_cost_is_that_of_the_shapes():
     """One head, one block: two products of [L, L], two of a state, in operations and bytes."""
-    found = retention_kernel.cost(1, 1, 128, 1, (128, 256), 2)
+    found = retention_kernel.cost(PLAIN, 1, 1, 128, 1, (128, 256), (2, 4))
     products = 2 * (128 * 128 * (128 + 256) + 2 * 128 * 128 * 256)
     assert products < found.flops < 1.1 * products
     moved = 128 * 2 * (128 + 128 + 256) + 128 * 256 * 4 + 2 * 128 * 256 * 4
     assert moved < found.bytes_accessed < 1.1 * moved
+
+
+def test_the_cost_of_what_is_done_on_the_way():
+    """Two groups of three heads: the table once a group, outputs half as wide."""
+    form = PLAIN._replace(group=3, turned=True, normed=True)
+    sizes = (1, 2, 128, 6, (128, 128))
+    plain = retention_kernel.cost(PLAIN._replace(group=3), *sizes, (2, 4))
+    found = retention_kernel.cost(form, *sizes, (2, 2))
+    tokens = 2 * 128
+    table, narrower = 2 * tokens * 128 * 4, 6 * tokens * 128 * 2
+    assert found.bytes_accessed - plain.bytes_accessed == table - narrower
+    assert 0 < found.flops - plain.flops < 0.1 * plain.flops
 
 
 @pytest.fixture
@@ -357,7 +396,8 @@ def test_the_tpu_compiler_takes_the_retention_kernel():
 
     with on_mesh(mesh):
         found = report(jax.jit(form).lower(flat, flat, flat, log_decay, state).compile())
-    cost = retention_kernel.cost(1, 16, 256, 12, (128, 128), 2)
+    form = PLAIN._replace(group=6)
+    cost = retention_kernel.cost(form, 1, 16, 256, 12, (128, 128), (2, 4))
     assert found.flops == pytest.approx(cost.flops, rel=0.01)
     assert found.bytes_accessed == pytest.approx(cost.bytes_accessed, rel=0.1)
     # The scores alone would be 12 * 4096 * 256 * 4 bytes = 50 MB.
