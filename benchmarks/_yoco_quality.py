@@ -27,7 +27,7 @@ BENCH = "yoco"
 SEEDS = 3
 MIXERS = ("gated_retention", "sliding_window", "gated_deltanet")
 LENGTH, BATCH = 128, 16
-PAIRS, SYMBOLS = 16, 32
+PAIRS, SYMBOLS = 8, 16
 # Student's t for 95 % and three seeds.
 T95 = 4.303
 
@@ -191,5 +191,5 @@ def task_rows(task: Task) -> list[Row]:
 
 def rows(quick: bool) -> list[Row]:
     """Both tasks."""
-    lm, pairs = (20, 20) if quick else (600, 1500)
+    lm, pairs = (20, 20) if quick else (600, 3000)
     return task_rows(python_bytes(lm)) + task_rows(recall(pairs))

@@ -1,16 +1,21 @@
 """What does caching keys and values once save, and what does it cost in quality?  loomax bench yoco
 
     cpu      prefill and decoding of tiny models on this machine, in turns with the Transformer
-    3b-*     YOCO-3B on one TPU chip by the word of the TPU compiler (needs loomax[tpu-aot]):
+    quality  loss of tiny models trained on the standard library's sources, and on recall of pairs,
+             three seeds
+    v5p v6e v5e
+             YOCO-3B on one TPU chip by the word of the TPU compiler (needs loomax[tpu-aot]):
              bytes of a decode step, its rate, and the seconds of a prefill at 32K to 1M tokens
-    quality  loss of tiny models trained on the standard library's sources, three seeds
 
-Rows from the TPU compiler are labelled; nothing ran for them. `--quick` leaves out all but the
-longest and the shortest prompt on a v5p, and trains for a few steps only.
+`--only cpu v5p` runs these parts alone. Rows from the TPU compiler are labelled; nothing ran for
+them. `--quick` leaves out all but the longest and the shortest prompt on a v5p, and trains for a
+few steps only. In full the parts take about 3, 25 and three times 20 minutes on two cores.
 """
 
 import importlib.util
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks import _yoco_cpu as cpu
@@ -23,6 +28,7 @@ BENCH = "yoco"
 PAPER_MEMORY = {"32k": 1.95, "128k": 3.01, "512k": 6.39, "1m": 9.38}
 PAPER_PREFILL = {"32k": 2.87, "128k": 8.36, "512k": 30.3, "1m": 71.82}
 DRAFTS = 4
+FIRST = "v5p"
 
 
 def estimate(
@@ -35,6 +41,11 @@ def estimate(
         BENCH, metric, unit, samples, case, ["transformer"], better, device=device, source=source
     )
     return [found[0], replace(found[1], case=f"{case}-transformer")]
+
+
+def case_of(length: str, generation: str) -> str:
+    """Name of a case; those of other chips than the first carry the chip's."""
+    return f"3b-{length}" if generation == FIRST else f"3b-{length}-{generation}"
 
 
 def say(text: str) -> None:
@@ -57,7 +68,7 @@ def decode_rows(chip, lengths: dict[str, int]) -> list[Row]:
             f"{chip.generation} {name}: {words} ({tpu.gib(memory)} a chip); "
             f"{theirs.bytes / ours.bytes:.2f} times, paper's H100 {PAPER_MEMORY[name]}"
         )
-        case = f"3b-{name}"
+        case = case_of(name, chip.generation)
         found += estimate(
             case, "total_bytes", "bytes", ours.bytes, theirs.bytes, chip.generation, "lower"
         )
@@ -107,35 +118,36 @@ def prefill_rows(chip) -> list[Row]:
             f"{chip.generation} {name}: prefill {ours:.2f} s against {theirs:.1f} s, "
             f"{theirs / ours:.1f} times, paper's H100 {PAPER_PREFILL[name]}"
         )
-        found += estimate(f"3b-{name}", "prefill_s", "s", ours, theirs, chip.generation, "lower")
+        case = case_of(name, chip.generation)
+        found += estimate(case, "prefill_s", "s", ours, theirs, chip.generation, "lower")
     return found
 
 
-def tpu_rows(quick: bool) -> list[Row]:
-    """All that the TPU compiler is asked."""
+def chip_rows(generation: str, quick: bool) -> list[Row]:
+    """All that the TPU compiler is asked about one kind of chip."""
     if importlib.util.find_spec("libtpu") is None:
-        say(
-            "no libtpu: the rows from the TPU compiler are left out (pip install 'loomax[tpu-aot]')"
-        )
+        say(f"no libtpu: the rows of {generation} are left out (pip install 'loomax[tpu-aot]')")
         return []
     from benchmarks import _yoco_tpu as tpu
 
     compile_without_cache()
     names = ("32k", "1m") if quick else tuple(tpu.LENGTHS)
-    lengths = {name: tpu.LENGTHS[name] for name in names}
-    chip = tpu.Chip("v5p")
-    found = prefill_rows(chip) + decode_rows(chip, lengths)
-    if quick:
-        return found
-    found += faster_decode_rows(chip, "512k", tpu.LENGTHS["512k"])
-    for generation in ("v5e", "v6e"):
-        other = tpu.Chip(generation)
-        found += prefill_rows(other) + decode_rows(other, lengths)
+    chip = tpu.Chip(generation)
+    found = prefill_rows(chip) + decode_rows(chip, {name: tpu.LENGTHS[name] for name in names})
+    if generation == FIRST and not quick:
+        found += faster_decode_rows(chip, "512k", tpu.LENGTHS["512k"])
     return found
 
 
-def main(quick: bool, json_path: Path | None) -> None:
-    """Prints and writes the rows."""
-    found = cpu.rows(quick, n=3 if quick else 5)
-    found += quality.rows(quick)
-    finish(found + tpu_rows(quick), json_path)
+PARTS: dict[str, Callable[[bool], list[Row]]] = {
+    "cpu": lambda quick: cpu.rows(quick, n=3 if quick else 5),
+    "quality": quality.rows,
+    **{name: partial(chip_rows, name) for name in (FIRST, "v6e", "v5e")},
+}
+QUICK = ("cpu", "quality", FIRST)
+
+
+def main(quick: bool, json_path: Path | None, only: Sequence[str] = ()) -> None:
+    """Runs the parts, all of them by default; prints and writes the rows."""
+    names = only or (QUICK if quick else PARTS)
+    finish([row for name in names for row in PARTS[name](quick)], json_path)

@@ -81,6 +81,8 @@ class StageConfig:
         lr: learning rate at the start of the stage, or at the end of the warm-up.
         end_lr: where it has sunk to, linearly, at the end of the stage.
         theta: base of the rotary wavelengths (longer rows need a larger one); 0 switches them off.
+        accumulate: parts of a batch that are computed one after another, where all of its
+            activations would not fit; the step is the same.
     """
 
     length: int
@@ -89,6 +91,7 @@ class StageConfig:
     lr: float
     end_lr: float
     theta: float = 10_000.0
+    accumulate: int = 1
 
     @property
     def tokens(self) -> int:
@@ -212,7 +215,13 @@ class PretrainConfig:
 def _check_stage(name: str, stage: StageConfig, shards: int) -> None:
     at_least_one(f"{name}.length", stage.length, "tokens of a row")
     at_least_one(f"{name}.steps", stage.steps, "or leave the stage out")
+    at_least_one(f"{name}.accumulate", stage.accumulate, "1 computes the batch at once")
     check_shared(f"{name}.batch", stage.batch, shards)
+    if stage.batch % (shards * stage.accumulate):
+        raise ValueError(
+            f"{name}.batch is {stage.batch}; with {name}.accumulate {stage.accumulate} on {shards} "
+            f"devices it must be a multiple of {shards * stage.accumulate}"
+        )
     if not 0 < stage.lr < math.inf:
         raise ValueError(f"{name}.lr is {stage.lr}; it must be above 0 and finite")
     if not 0 <= stage.end_lr <= stage.lr:

@@ -3,6 +3,7 @@
 Shape letters: B rows, T tokens of a row (one more than are predicted).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, no_type_check
 
@@ -61,6 +62,30 @@ def rows_loss(
     return next_token_loss(model, params, tokens, ascending, weights * real, mesh=mesh)
 
 
+def summed_grads(
+    nats_of: Callable[..., tuple[Array, TokenLoss]], params: PyTree, rows: tuple, parts: int
+) -> tuple[TokenLoss, PyTree]:
+    """Sums over all rows and their gradient, with activations for a part of the rows at a time.
+
+    Args:
+        parts: divides the rows; every part takes as many from each device.
+    """
+    one = jax.grad(nats_of, has_aux=True)
+    if parts == 1:
+        grads, sums = one(params, *rows)
+        return sums, grads
+
+    def body(total, part):
+        grads, sums = one(params, *part)
+        return jax.tree.map(jnp.add, total, (sums, grads)), None
+
+    def split(x):
+        return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+    zeros = (TokenLoss(*(jnp.zeros(()),) * 3), jax.tree.map(jnp.zeros_like, params))
+    return jax.lax.scan(body, zeros, jax.tree.map(split, rows))[0]
+
+
 @dataclass(frozen=True)
 class Learner:
     """The functions of a run on a mesh."""
@@ -89,19 +114,21 @@ class Learner:
         config = self.config
         optimiser = make_optimiser(config.optimiser, config.stages)
 
-        def loss_of(params):
-            model = model_of(config, stage)
-            sums = rows_loss(model, params, tokens, segments, weights, mesh=self.mesh)
-            # Rows of very short documents may hold no target at all.
-            return sums.nats / jnp.maximum(sums.tokens, 1), sums
+        def nats_of(params, *rows):
+            sums = rows_loss(model_of(config, stage), params, *rows, mesh=self.mesh)
+            return sums.nats, sums
 
         with on_mesh(self.mesh):
-            (loss, sums), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+            rows = (tokens, segments, weights)
+            sums, grads = summed_grads(nats_of, state.params, rows, stage.accumulate)
+            # Rows of very short documents may hold no target at all.
+            counted = jnp.maximum(sums.tokens, 1)
+            grads = jax.tree.map(lambda g: g / counted, grads)
             updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
         metrics = {
-            "loss": loss,
-            "accuracy": sums.correct / jnp.maximum(sums.tokens, 1),
+            "loss": sums.nats / counted,
+            "accuracy": sums.correct / counted,
             "grad_norm": optax.tree.norm(grads),
             "lr": learning_rate(config.optimiser.warmup, config.stages)(state.step),
         }

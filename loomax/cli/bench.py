@@ -22,6 +22,8 @@ class Options:
     """name of the benchmark"""
     quick: bool = False
     """smaller sizes and fewer repetitions"""
+    only: tuple[str, ...] = ()
+    """some of the benchmark's parts, where it has parts"""
     json: str | None = None
     """write the rows to this file too, one JSON object a line"""
 
@@ -40,7 +42,16 @@ def run(argv: Sequence[str], prog: str) -> None:
     setup_cpu()
     sys.path.insert(0, str(ROOT))
     module = importlib.import_module("benchmarks." + options.name.replace("-", "_"))
-    module.main(options.quick, Path(options.json) if options.json else None)
+    path = Path(options.json) if options.json else None
+    if not options.only:
+        return module.main(options.quick, path)
+    parts = tuple(getattr(module, "PARTS", ()))
+    if not parts:
+        raise ValueError(f"{options.name} has no parts: leave --only out")
+    for name in options.only:
+        if name not in parts:
+            raise ValueError(unknown("part", name, parts))
+    module.main(options.quick, path, options.only)
 
 
 def benchmarks(root: Path) -> list[str]:

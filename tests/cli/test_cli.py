@@ -154,7 +154,9 @@ def test_aot_passes_config_and_topology(calls):
     assert calls[-1] == ("aot", Config("full", Optimiser(1e-5), 2), "v5e:2x2")
 
 
-def test_bench_runs_a_file_of_the_clone(calls, tmp_path, monkeypatch):
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A clone with one benchmark without parts and one with two."""
     folder = tmp_path / "benchmarks"
     folder.mkdir()
     assert bench.benchmarks(tmp_path) == []
@@ -163,14 +165,34 @@ def test_bench_runs_a_file_of_the_clone(calls, tmp_path, monkeypatch):
     (folder / "my_case.py").write_text(
         "def main(quick, json_path):\n    json_path.write_text(f'{quick}')\n"
     )
+    (folder / "parted.py").write_text(
+        "PARTS = {'one': 1, 'two': 2}\n"
+        "def main(quick, json_path, only=()):\n    json_path.write_text(' '.join(only) or 'all')\n"
+    )
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "benchmarks", raising=False)
-    assert bench.benchmarks(tmp_path) == ["my-case"]
-    main.main(["bench", "my-case", "--quick", "--json", str(tmp_path / "rows")])
-    assert (tmp_path / "rows").read_text() == "True"
-    for name in ("benchmarks", "benchmarks.my_case"):
-        monkeypatch.delitem(sys.modules, name)
+    yield tmp_path
+    for name in ("benchmarks", "benchmarks.my_case", "benchmarks.parted"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_bench_runs_a_file_of_the_clone(calls, clone):
+    assert bench.benchmarks(clone) == ["my-case", "parted"]
+    main.main(["bench", "my-case", "--quick", "--json", str(clone / "rows")])
+    assert (clone / "rows").read_text() == "True"
+
+
+def test_bench_runs_some_parts(calls, clone, capsys):
+    rows = ["--json", str(clone / "rows")]
+    main.main(["bench", "parted", *rows])
+    assert (clone / "rows").read_text() == "all"
+    main.main(["bench", "parted", "--only", "two", "one", *rows])
+    assert (clone / "rows").read_text() == "two one"
+    assert "unknown part 'tow': did you mean two?" in error(
+        capsys, "bench", "parted", "--only", "tow"
+    )
+    assert "my-case has no parts" in error(capsys, "bench", "my-case", "--only", "two")
 
 
 def test_bench_without_a_clone_says_so(calls, tmp_path, monkeypatch, capsys):

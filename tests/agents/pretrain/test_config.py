@@ -31,6 +31,8 @@ REFUSED = [
     ("stages.0.length", 0, "stages.0.length is 0; it must be at least 1"),
     ("stages.1.steps", 0, "stages.1.steps is 0; it must be at least 1 (or leave the stage out)"),
     ("stages.1.batch", 12, "stages.1.batch is 12; it must be a positive multiple of the 8 devices"),
+    ("stages.0.accumulate", 0, "stages.0.accumulate is 0; it must be at least 1"),
+    ("stages.0.accumulate", 2, "on 8 devices it must be a multiple of 16"),
     ("stages.0.lr", 0.0, "stages.0.lr is 0.0; it must be above 0 and finite"),
     ("stages.0.lr", float("nan"), "stages.0.lr is nan; it must be above 0"),
     ("stages.0.end_lr", 0.1, "stages.0.end_lr is 0.1; it must lie in 0..stages.0.lr (0.01)"),

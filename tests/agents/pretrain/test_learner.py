@@ -24,12 +24,12 @@ STAGE = CONFIG.stages[0]
 
 
 @cache
-def on_devices(count):
-    """A learner and its compiled step."""
+def on_devices(count, parts=1):
+    """A learner and its compiled step, on batches that are computed in so many parts."""
     learner = Learner(CONFIG, make_mesh(MeshConfig(), jax.devices()[:count]))
     state = jax.eval_shape(lambda: learner.draw(key=jax.random.key(0)))
     where = learner.state_shardings(state), replicated(learner.mesh)
-    step = partial(learner.step, STAGE)
+    step = partial(learner.step, replace(STAGE, accumulate=parts))
     return learner, jax.jit(step, donate_argnames=("state",), out_shardings=where)
 
 
@@ -47,9 +47,9 @@ def batches(tmp_path_factory):
     return make
 
 
-def run(devices, batches, steps):
+def run(devices, batches, steps, parts=1):
     """The state after some steps, and the loss of each."""
-    learner, step = on_devices(devices)
+    learner, step = on_devices(devices, parts)
     state, losses = jax.jit(learner.draw)(key=jax.random.key(0)), []
     state = jax.device_put(state, learner.state_shardings(state))
     for _ in range(steps):
@@ -73,6 +73,13 @@ def test_eight_devices_do_what_one_does(batches):
     np.testing.assert_allclose(losses, again, rtol=1e-5)
     for a, b in zip(*map(jax.tree.leaves, (one.params, eight.params)), strict=True):
         # Adam divides by the gradient's own size, so rounding of small ones shows.
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_parts_of_a_batch_add_up_to_it(batches):
+    (one, losses), (four, again) = (run(2, batches(), 3, parts) for parts in (1, 4))
+    np.testing.assert_allclose(losses, again, rtol=1e-5)
+    for a, b in zip(*map(jax.tree.leaves, (one.params, four.params)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
