@@ -12,8 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
 ROOM = Path(__file__).resolve().parent
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wall")
 COMPILERS = ("g++", "clang++", "c++")
@@ -36,7 +34,7 @@ def build(sources: Path = ROOM / "csrc", target: Path = ROOM / "_native.so") -> 
         _say(f"native: {target.name} is up to date")
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    include = ("-I", jax.ffi.include_dir(), "-I", str(sources))
+    include = ("-I", _jax_headers()[1], "-I", str(sources))
     command = [compiler, *FLAGS, *include, *map(str, files), "-o", str(temporary)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -52,6 +50,14 @@ def build(sources: Path = ROOM / "csrc", target: Path = ROOM / "_native.so") -> 
     return target
 
 
+def _jax_headers() -> tuple[str, str]:
+    """JAX's version and the folder of its headers."""
+    # Imported here: who only loads the library (the command line, say) does not wait for JAX.
+    import jax
+
+    return jax.__version__, jax.ffi.include_dir()
+
+
 def _compiler() -> str | None:
     wanted = os.environ.get("CXX")
     names: Sequence[str] = (wanted,) if wanted else COMPILERS
@@ -59,7 +65,7 @@ def _compiler() -> str | None:
 
 
 def _state(sources: Path, compiler: str) -> str:
-    digest = hashlib.sha256(f"{compiler} {jax.__version__} {FLAGS}".encode())
+    digest = hashlib.sha256(f"{compiler} {_jax_headers()[0]} {FLAGS}".encode())
     for path in sorted(sources.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

@@ -10,7 +10,8 @@ from loomax.runtime.config import USAGE_ERROR, fail, unknown
 
 VERBS = {
     "train": "train a policy, or `train lm`; a killed run goes on with --resume",
-    "eval": "score the policy of a run on held-out seeds, or `eval perplexity`",
+    "eval": "score a run: its policy on held-out seeds, or `eval perplexity`, `needle`",
+    "plan": "`plan pack`: offsets for buffers with known lifetimes",
     "bench": "run a benchmark and print its rows",
     "aot": "compile for a TPU slice that is not here; print memory, cost and shardings",
 }

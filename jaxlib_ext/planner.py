@@ -1,0 +1,76 @@
+"""The compiled planner (csrc/planner*.cc) through ctypes; its twin is loomax.memory.planner.twin.
+
+Shape letters: N buffers.
+"""
+
+import ctypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loomax.jaxlib_ext.library import native
+
+METHODS = ("greedy", "local", "search")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What csrc/planner.cc returns; `lower_bound` is proved."""
+
+    offsets: tuple[int, ...]
+    peak: int
+    lower_bound: int
+    method: str
+    nodes: int
+
+
+def available() -> bool:
+    """Whether the compiled planner is there."""
+    library = native()
+    return library is not None and hasattr(library, "loomax_planner_pack")
+
+
+def pack(
+    lower: Sequence[int],
+    upper: Sequence[int],
+    size: Sequence[int],
+    *,
+    capacity: int,
+    seed: int,
+    threads: int,
+    moves: int,
+    rounds: int,
+    seconds: float,
+    gap: float,
+) -> Packed:
+    """Offsets for N buffers of `size` above 0 that live in [lower, upper).
+
+    Args:
+        capacity: a peak to stop at; below 0: look for the least peak, or one of at most
+            (1 + gap) lower bounds.
+        threads: 0 takes one for each core.
+        rounds: of exact search; below 0: no limit.
+
+    Raises:
+        RuntimeError: there is no compiled planner, or no memory.
+    """
+    library = native()
+    if library is None or not available():
+        raise RuntimeError("no compiled planner: python -m loomax.jaxlib_ext.build makes it")
+    count = len(size)
+    many, settings = ctypes.c_int64 * count, ctypes.c_int64 * 5
+    offsets, result = many(), (ctypes.c_int64 * 4)()
+    failed = library.loomax_planner_pack(
+        ctypes.c_int64(count),
+        many(*lower),
+        many(*upper),
+        many(*size),
+        settings(capacity, seed, threads or os.cpu_count() or 1, moves, rounds),
+        ctypes.c_double(seconds),
+        ctypes.c_double(gap),
+        offsets,
+        result,
+    )
+    if failed:
+        raise RuntimeError(f"the compiled planner failed on {count} buffers: out of memory?")
+    return Packed(tuple(offsets), result[0], result[1], METHODS[result[2]], result[3])

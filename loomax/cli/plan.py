@@ -1,0 +1,115 @@
+"""loomax plan: plan memory. `plan pack` places buffers with known lifetimes."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from loomax.runtime.config import fail, parse_options, unknown
+
+DESCRIPTION = """usage: loomax plan pack FILE.csv [OPTIONS]    (loomax plan pack --help lists them)
+
+Plans memory: `pack` gives offsets to buffers with known lifetimes."""
+PACK_DESCRIPTION = """Gives every buffer of a file an offset, so that buffers that live at once do
+not overlap. Reads CSV with the columns id,lower,upper,size (a buffer lives in [lower, upper)), or
+JSON."""
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What is packed, and what for."""
+
+    file: Positional[str]
+    """a CSV file id,lower,upper,size, or a trace as JSON"""
+    capacity: int | None = None
+    """stop at the first plan of at most this many bytes; default: look for the least peak"""
+    json: str | None = None
+    """write offsets, peak, lower bound and seconds to this file"""
+    time_limit: float = 30.0
+    """seconds after which the best plan so far is taken"""
+    gap: float = 0.0
+    """without a capacity, a peak of (1 + gap) lower bounds is good enough"""
+    seed: int = 0
+    """of the search"""
+    threads: int = 0
+    """searches side by side; 0 takes one for each core"""
+    strategy: str = "portfolio"
+    """portfolio, or groups: buffers of one phase as blocks"""
+
+
+def run(argv: Sequence[str], prog: str) -> None:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(DESCRIPTION)
+        return
+    if argv[0] not in PROGRAMS:
+        fail(prog, unknown("plan", argv[0], PROGRAMS))
+    PROGRAMS[argv[0]](argv[1:], f"{prog} {argv[0]}")
+
+
+def run_pack(argv: Sequence[str], prog: str) -> None:
+    """loomax plan pack FILE."""
+    options = parse_options(PackOptions, argv, prog, PACK_DESCRIPTION)
+
+    from loomax.memory.lifetimes.csv_file import read_csv
+    from loomax.memory.lifetimes.json_file import read_json
+    from loomax.memory.planner.config import PackConfig
+    from loomax.memory.planner.pack import pack
+    from loomax.memory.planner.plan import check_plan
+    from loomax.runtime.files import atomic_write
+
+    try:
+        config = PackConfig(
+            capacity=options.capacity,
+            seconds=options.time_limit,
+            gap=options.gap,
+            seed=options.seed,
+            threads=options.threads,
+            strategy=options.strategy,
+        )
+        read = read_json if options.file.endswith(".json") else read_csv
+        trace = read(Path(options.file))
+        plan = pack(trace, config)
+    except ValueError as error:
+        fail(prog, " ".join(str(error).split()))
+    check_plan(trace, plan.offsets, plan.peak)
+    print(summary(len(trace.records), plan, options.capacity))
+    if options.json is not None:
+        result = {
+            "offsets": dict(plan.offsets),
+            "peak": plan.peak,
+            "lower_bound": plan.lower_bound,
+            "seconds": plan.seconds,
+        }
+        atomic_write(options.json, json.dumps(result) + "\n")
+    if options.capacity is not None and plan.peak > options.capacity:
+        fail(prog, _misfit(plan, options))
+
+
+def summary(count: int, plan: Any, capacity: int | None) -> str:
+    """The plan in a few lines."""
+    proof = "optimal" if plan.optimal else f"{plan.gap:.3%} above it"
+    engine = "compiled" if plan.native else "Python (no compiled planner)"
+    lines = [
+        f"{count} buffers, {plan.seconds:.3f} s, {engine}, found by {plan.method}",
+        f"peak         {plan.peak:>16,} bytes, {proof}",
+        f"lower bound  {plan.lower_bound:>16,} bytes",
+    ]
+    if capacity is not None:
+        used = f" ({plan.peak / capacity:.2%} used)" if capacity else ""
+        lines.append(f"capacity     {capacity:>16,} bytes{used}")
+    return "\n".join(lines)
+
+
+def _misfit(plan: Any, options: PackOptions) -> str:
+    if plan.lower_bound > options.capacity:
+        return f"no plan fits into --capacity {options.capacity}: give {plan.lower_bound} or more"
+    return (
+        f"no plan within --capacity {options.capacity} in {options.time_limit:g} s, the best has "
+        f"{plan.peak}: raise --time-limit or --capacity"
+    )
+
+
+PROGRAMS: Mapping[str, Callable[[Sequence[str], str], None]] = {"pack": run_pack}

@@ -1,0 +1,1 @@
+"""Lifetimes of buffers: one record type, traces of it, and the files that they come in."""

@@ -1,0 +1,1 @@
+"""Offsets for buffers with known lifetimes: dynamic storage allocation."""

@@ -1,0 +1,84 @@
+"""CSV and JSON: what is written is read again, and errors name the line."""
+
+import pytest
+
+from loomax.memory.lifetimes.csv_file import parse_csv, read_csv, write_csv
+from loomax.memory.lifetimes.json_file import from_json, read_json, to_json, write_json
+from loomax.memory.lifetimes.record import Lifetime
+from loomax.memory.lifetimes.trace import Trace
+
+RECORDS = (
+    Lifetime("a,b", 3, 0, 7, 4, "temporary", "f0 -> b0", "pair"),
+    Lifetime('say "c"', 0, 7, 9),
+)
+
+
+def test_csv_is_read_as_written(tmp_path):
+    write_csv(Trace(RECORDS), tmp_path / "t.csv")
+    trace = read_csv(tmp_path / "t.csv")
+    assert trace.records == RECORDS and trace.lines == (2, 3)
+
+
+def test_plain_records_are_written_in_the_public_format(tmp_path):
+    write_csv(Trace((Lifetime("0", 4, 1, 3),)), tmp_path / "t.csv", {"0": 8})
+    assert (tmp_path / "t.csv").read_text() == "id,lower,upper,size,offset\n0,1,3,4,8\n"
+    assert read_csv(tmp_path / "t.csv").records == (Lifetime("0", 4, 1, 3),)
+
+
+def test_columns_may_stand_in_any_order_with_blanks_and_empty_lines():
+    trace = parse_csv("size, id ,upper,lower\r\n\r\n 4,x,9,2\r\n", "f")
+    assert trace.records == (Lifetime("x", 4, 2, 9),) and trace.lines == (3,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "f: empty"),
+        ("id,lower,upper\n", "f:1: no column 'size'"),
+        ("id,lower,upper,size,sise\n", "f:1: unknown column 'sise': did you mean size"),
+        ("id,lower,upper,size,gaps\n", "f:1: unknown column 'gaps'"),
+        ("id,lower,upper,size,size\n", "f:1: column 'size' stands there twice"),
+        ("id,lower,upper,size\na,0,1\n", "f:2: 3 cells, and 4 columns"),
+        ("id,lower,upper,size\na,0,1,2.5\n", "f:2: buffer 'a': size is '2.5': give a whole"),
+        ("id,lower,upper,size\na,0,99999999999999999999,2\n", "upper is 9.*within 2"),
+        ("id,lower,upper,size\na,0,1,2\n\nb,5,4,2\n", "f:4: buffer 'b': freed at 4"),
+        ("id,lower,upper,size\na,0,1,2\na,1,2,2\n", "f:3: buffer 'a': .*taken by f:2"),
+        ("id,lower,upper,size\na,0,1,-2\n", "f:2: buffer 'a': size is -2"),
+    ],
+)
+def test_csv_errors_name_the_line(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_csv(text, "f")
+
+
+def test_json_is_read_as_written(tmp_path):
+    write_json(Trace(RECORDS), tmp_path / "t.json")
+    assert read_json(tmp_path / "t.json").records == RECORDS
+    assert "alignment" not in to_json(Trace(RECORDS[1:]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "t:1: not JSON"),
+        ("[]", 't: no list "records"'),
+        ('{"records": [3]}', "t: record 1: 3 is not an object"),
+        ('{"records": [{"id": "a", "size": 1, "birth": 0}]}', "record 1: no 'death'"),
+        ('{"records": [{"id": "a", "size": "1", "birth": 0, "death": 1}]}', "size is '1'.*int"),
+        ('{"records": [{"id": "a", "size": true, "birth": 0, "death": 1}]}', "size is True"),
+        ('{"records": [{"id": "a", "siz": 1, "birth": 0, "death": 1}]}', "did you mean size"),
+        ('{"records": [{"id": "a", "size": 1, "birth": 1, "death": 1}]}', "'a' .*freed at 1"),
+    ],
+)
+def test_json_errors_name_the_record(text, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(text, "t")
+
+
+@pytest.mark.parametrize("read", [read_csv, read_json])
+def test_unreadable_files_are_refused(read, tmp_path):
+    with pytest.raises(ValueError, match="cannot read .*none"):
+        read(tmp_path / "none")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        read(tmp_path / "binary")
