@@ -9,7 +9,7 @@
 
 `--only cpu v5p` runs these parts alone. Rows from the TPU compiler are labelled; nothing ran for
 them. `--quick` leaves out all but the longest and the shortest prompt on a v5p, and trains for a
-few steps only. In full the parts take about 3, 25 and three times 20 minutes on two cores.
+few steps only. In full the parts take about 1, 25 and three times 12 minutes on two cores.
 """
 
 import importlib.util
