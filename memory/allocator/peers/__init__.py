@@ -1,0 +1,1 @@
+"""Other allocators, restated from their documented rules, which docs/memory.md lists."""
