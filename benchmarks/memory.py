@@ -1,4 +1,14 @@
-"""How low and how fast are buffers with known lifetimes packed?  loomax bench memory
+"""How low are buffers packed, and how little does a training step hold?  loomax bench memory
+
+    packing    the public instances, against minimalloc
+    traces     one device of an interleaved 1F1B pipeline (dense and mixture of experts, with and
+               without recomputation), replayed by PyTorch's and XLA's allocators, restated, and by
+               the plan: trace-NAME/fragmentation, trace-mean/fragmentation_reduction (simulated)
+    remat-cpu  a training step with unrolled layers on CPU: our remat, jax.checkpoint, a scan of
+               checkpointed layers, no remat. Rows: remat-cpu/temp_bytes and remat-cpu/cpu_s (of a
+               step, all threads); the forms must give the same losses
+
+`--only packing` runs one part. Packing:
 
 Every instance NAME.CAPACITY.csv of a folder (LOOMAX_PACKING, by default ../shared/data/minimalloc:
 the public "challenging" instances of github.com/google/minimalloc) is packed within its capacity;
@@ -22,10 +32,12 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import _memory_remat as remat
+from benchmarks import _memory_traces as traces
 from benchmarks._rows import Row, compare, finish, take_turns
 from loomax.memory.lifetimes.csv_file import read_csv, write_csv
 from loomax.memory.lifetimes.record import Lifetime
@@ -146,6 +158,13 @@ def rows(cases: Sequence[Instance], n: int) -> list[Row]:
     return found + compare(BENCH, "seconds", "s", totals, "packing-all", against, "lower")
 
 
-def main(quick: bool, json_path: Path | None) -> None:
-    """Prints and writes the rows."""
-    finish(rows(instances(quick), n=1 if quick else 3), json_path)
+PARTS: dict[str, Callable[[bool], list[Row]]] = {
+    "packing": lambda quick: rows(instances(quick), n=1 if quick else 3),
+    "traces": traces.rows,
+    "remat-cpu": remat.rows,
+}
+
+
+def main(quick: bool, json_path: Path | None, only: Sequence[str] = ()) -> None:
+    """Runs the parts, all of them by default; prints and writes the rows."""
+    finish([row for name in only or PARTS for row in PARTS[name](quick)], json_path)
