@@ -6,15 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import numpy as np
 
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-
-from loomax.agents.pretrain.needle_grid import Cell, GridConfig  # noqa: E402
-from loomax.runtime.files import atomic_write  # noqa: E402
+from loomax.agents.pretrain.needle_grid import Cell, GridConfig
+from loomax.runtime.files import atomic_write
+from loomax.runtime.plots import plt, save_figure
 
 
 def by_length(cells: Sequence[Cell]) -> dict[int, float]:
@@ -59,9 +55,4 @@ def draw_heat_map(target: Path, cells: Sequence[Cell], title: str, trained: int)
         axis.axvline(seen - 0.5, color="black", linewidth=2)
     axis.set_title(title, fontsize=10)
     figure.colorbar(image, label="share found")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=110)
-    plt.close(figure)
-    partial.replace(target)
-    return target
+    return save_figure(figure, target)

@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 # Title, and the metrics that share the panel.
 Panel = tuple[str, tuple[str, ...]]
@@ -52,6 +53,11 @@ def draw_curves(
         axis.grid(alpha=0.3)
         if axis.lines:
             axis.legend()
+    return save_figure(figure, target)
+
+
+def save_figure(figure: Figure, target: Path) -> Path:
+    """Writes a PNG, whole or not at all, and closes the figure."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial.png")
     figure.savefig(partial, dpi=110)
