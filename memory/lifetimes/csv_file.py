@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from loomax.memory.lifetimes.record import Lifetime
+from loomax.memory.lifetimes.text_file import read_text
 from loomax.memory.lifetimes.trace import Trace
 from loomax.runtime.config import unknown
 from loomax.runtime.files import atomic_write
@@ -28,13 +29,7 @@ def read_csv(path: str | Path) -> Trace:
     Raises:
         ValueError: the file cannot be read, a column or a number is wrong, or a record is broken.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ValueError(f"cannot read {path}: {reason}") from error
-    return parse_csv(text, str(path))
+    return parse_csv(read_text(path), str(path))
 
 
 def parse_csv(text: str, source: str) -> Trace:

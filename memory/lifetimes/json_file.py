@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from loomax.memory.lifetimes.record import Lifetime
+from loomax.memory.lifetimes.text_file import read_text
 from loomax.memory.lifetimes.trace import Trace
 from loomax.runtime.config import unknown
 from loomax.runtime.files import atomic_write
@@ -60,13 +61,7 @@ def read_json(path: str | Path) -> Trace:
     Raises:
         ValueError: the file cannot be read, or as `from_json`.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ValueError(f"cannot read {path}: {reason}") from error
-    return from_json(text, str(path))
+    return from_json(read_text(path), str(path))
 
 
 def _record(item: Any, where: str) -> Lifetime:
