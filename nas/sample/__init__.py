@@ -1,0 +1,1 @@
+"""Which architectures a supernet trains on next. Imports no JAX."""

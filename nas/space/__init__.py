@@ -1,0 +1,1 @@
+"""What a search may choose: spaces, architectures, exact costs. Imports no JAX."""
