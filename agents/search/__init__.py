@@ -1,0 +1,1 @@
+"""Search agents: a world to search in, retrieval, the grammar of actions and their server."""

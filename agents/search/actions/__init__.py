@@ -1,0 +1,1 @@
+"""The action server: tool calls that are shared, cached, limited and logged."""

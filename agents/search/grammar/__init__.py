@@ -1,0 +1,1 @@
+"""How a model writes actions and reads observations."""

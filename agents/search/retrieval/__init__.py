@@ -1,0 +1,1 @@
+"""Documents by words: embedded, on disk, in PostgreSQL, and over HTTP."""

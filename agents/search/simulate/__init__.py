@@ -1,0 +1,1 @@
+"""SIMULATION of speculating search agents: no model runs, costs are functions that are given."""

@@ -1,0 +1,103 @@
+"""What is simulated: costs, agents and policies. Imports no JAX."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# (requests that decode, prompt tokens that are prefilled) -> seconds of one engine step
+StepSeconds = Callable[[int, int], float]
+# Directly sampled actions that equal the reasoned one, by step. The first and last are SPAgent's
+# (arXiv 2511.20048, figure 1b, steps 1 and later), those between are assumed.
+HIT_RATES = (0.734, 0.5, 0.33, 0.22, 0.15, 0.11)
+
+MOST_DRAFTS = 8
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """An engine with continuous batching.
+
+    Args:
+        step_s: the cost of a step, such as fitted to an engine's log.
+        slots: requests that run at once.
+        chunk: prompt tokens that a step prefills at most.
+        prefix_cache: whether a turn prefills only what is new in it.
+        fork: whether a draft shares the pages of its request; else it prefills the context, or
+            one token with a prefix cache.
+    """
+
+    step_s: StepSeconds
+    slots: int = 32
+    chunk: int = 512
+    prefix_cache: bool = True
+    fork: bool = True
+
+    def __post_init__(self):
+        if self.slots < 1 or self.chunk < 1:
+            raise ValueError(f"slots {self.slots} and chunk {self.chunk} must be at least 1")
+        if not self.step_s(1, 0) > 0:
+            raise ValueError(f"step_s(1, 0) is {self.step_s(1, 0)}; a step takes more than 0 s")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Agents that search a few times and answer. Lengths are tokens.
+
+    Args:
+        steps: searches, drawn evenly from these bounds.
+        tool_s, tool_sigma: median and log-deviation of a tool's seconds.
+        hit_rates: chance that one draft is right, by step; the last one goes on.
+        accept_hit, accept_miss: chance that the score of a right or wrong draft passes.
+    """
+
+    steps: tuple[int, int] = (2, 6)
+    prompt: int = 200
+    reasoning: int = 150
+    action: int = 10
+    observation: int = 250
+    answer: int = 20
+    tool_s: float = 1.5
+    tool_sigma: float = 0.4
+    hit_rates: tuple[float, ...] = HIT_RATES
+    accept_hit: float = 0.8
+    accept_miss: float = 0.15
+
+    def __post_init__(self):
+        if not 1 <= self.steps[0] <= self.steps[1]:
+            raise ValueError(f"steps is {self.steps}; give two bounds, from 1 on, in order")
+        chances = {"accept_hit": self.accept_hit, "accept_miss": self.accept_miss}
+        chances |= {"hit_rates": min(self.hit_rates), "hit_rates ": max(self.hit_rates)}
+        for name, value in chances.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name.strip()} holds {value}; a chance is 0 to 1")
+        if self.tool_s < 0 or self.tool_sigma < 0:
+            raise ValueError(f"tool_s {self.tool_s} and tool_sigma {self.tool_sigma} must be >= 0")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How an agent speculates; without anything it is naive.
+
+    Args:
+        drafts: of the verified phase, beside the reasoning.
+        aggressive: unverified steps at most, before the verified phase.
+        adaptive: whether drafts are only made where they are expected to pay (level 1).
+        drafts_first: whether drafts go ahead of reasoning in the engine's queue (level 2).
+    """
+
+    name: str
+    drafts: int = 0
+    aggressive: int = 0
+    adaptive: bool = False
+    drafts_first: bool = False
+
+    def __post_init__(self):
+        if not 0 <= self.drafts <= MOST_DRAFTS or self.aggressive < 0:
+            raise ValueError(
+                f"drafts is {self.drafts}, aggressive {self.aggressive}: give 0 to {MOST_DRAFTS} "
+                "drafts and at least 0 aggressive steps"
+            )
+
+
+NAIVE = Policy("naive")
+PREDICT_VERIFY = Policy("predict-verify", drafts=4)
+TWO_PHASE = Policy("two-phase", drafts=4, aggressive=3, adaptive=True, drafts_first=True)

@@ -1,0 +1,1 @@
+"""The seeded multi-hop world: entities, documents, questions and expert trajectories."""
