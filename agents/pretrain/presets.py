@@ -42,9 +42,9 @@ def needle(name: str, model: LMConfig) -> PretrainConfig:
         name=name,
         model=replace(model, cross_rope=False),
         stages=(
-            StageConfig(length=128, batch=32, steps=300, lr=5e-3, end_lr=3e-3),
-            StageConfig(length=256, batch=16, steps=200, lr=3e-3, end_lr=1e-3),
-            StageConfig(length=512, batch=8, steps=100, lr=1e-3, end_lr=1e-4, theta=40_000.0),
+            StageConfig(length=128, batch=32, steps=500, lr=5e-3, end_lr=3e-3),
+            StageConfig(length=256, batch=16, steps=150, lr=3e-3, end_lr=1e-3),
+            StageConfig(length=512, batch=8, steps=50, lr=1e-3, end_lr=1e-4, theta=40_000.0),
         ),
         data=replace(STANDARD_LIBRARY, needles=NeedleConfig(share=1.0, most=4, weight=12.0)),
         optimiser=AdamWConfig(b2=0.98, warmup=30),
@@ -54,7 +54,7 @@ def needle(name: str, model: LMConfig) -> PretrainConfig:
 
 def full_size(model: LMConfig) -> LMConfig:
     """A model for the embedded tokenizer (the paper's is a download), layers recomputed."""
-    return replace(model, vocab=VOCABULARY["default"], remat=True)
+    return replace(model, vocab=VOCABULARY["default"], remat="full")
 
 
 def paper_stage(length: int, tokens: float, lr: float, end_lr: float, theta: float) -> StageConfig:

@@ -82,7 +82,7 @@ def pi0_model() -> models.FlowVLAConfig:
         horizon=5,
         dtype="bfloat16",
         prefix_param_dtype="bfloat16",
-        remat=True,
+        remat="full",
     )
 
 

@@ -17,39 +17,9 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 from loomax.memory.schedule.held import array_bytes
 from loomax.memory.schedule.remat import remat
 from loomax.memory.schedule.residuals import PREFIX, Residual, named, ranked
+from loomax.memory.schedule.words import check_policy, names_of
 from loomax.runtime.compile import target_platform
 from loomax.runtime.config import unknown
-
-PLAIN = ("none", "full", "dots")
-WITH_VALUE = ("keep", "names", "offload")
-EXAMPLES = "none, full, dots, keep:2, names:attn_out or offload:attn_out"
-
-
-def check_policy(spec: Any, known: Sequence[str] | None = None) -> None:
-    """Refuses what is no policy.
-
-    Args:
-        known: names that may be asked for, such as those of a family of models; None: any.
-
-    Raises:
-        ValueError: naming what was given and what can be.
-    """
-    if not isinstance(spec, str):
-        hint = {True: "'full'", False: "'none'"}.get(spec, EXAMPLES)
-        raise ValueError(f"remat is {spec!r}: give a word: {hint}")
-    word, colon, value = spec.partition(":")
-    if word not in (WITH_VALUE if colon else PLAIN):
-        if word in WITH_VALUE:
-            raise ValueError(f"remat is {spec!r}: {word} needs a value, as in {EXAMPLES}")
-        raise ValueError(f"remat is {spec!r}: {unknown('policy', word, PLAIN + WITH_VALUE)}")
-    if word == "keep" and not value.isdecimal():
-        raise ValueError(f"remat is {spec!r}: keep needs a count of 0 or more, as in keep:2")
-    if colon and not all(_names(value)):
-        raise ValueError(f"remat is {spec!r}: a name is empty: separate names by commas")
-    if word in ("names", "offload") and known is not None:
-        for name in _names(value):
-            if name not in known:
-                raise ValueError(f"remat is {spec!r}: {unknown('value', name, known)}")
 
 
 def remat_as(
@@ -75,12 +45,8 @@ def remat_as(
     if word == "keep":
         return _keep(block, int(value))
     if known is not None:
-        return lambda *args, **kwargs: remat(block, _policy(word, _names(value)))(*args, **kwargs)
-    return _by_name(word, block, _names(value))
-
-
-def _names(value: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in value.split(","))
+        return lambda *args, **kwargs: remat(block, _policy(word, names_of(value)))(*args, **kwargs)
+    return _by_name(word, block, names_of(value))
 
 
 def _keep(block: Callable[..., Any], count: int) -> Callable[..., Any]:

@@ -7,6 +7,12 @@ two CPU cores; `debug` only proves that everything fits together.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from loomax.memory.schedule.words import check_policy
+
+# Values of a layer that `remat` can keep by name: queries, keys and values, the heads before they
+# are joined, and what opens in the MLP.
+RESIDUALS = ("qkv", "attn_out", "mlp_hidden")
+
 
 @dataclass(frozen=True)
 class CameraConfig:
@@ -69,7 +75,9 @@ class FlowVLAConfig:
         dtype: of the computation; norms, softmax and RoPE stay in float32.
         param_dtype, prefix_param_dtype: of the parameters, and of the prefix's where that differs
             (a frozen prefix needs no float32).
-        remat: recompute each layer in the backward pass.
+        remat: what of each layer is recomputed in the backward pass: "none", "full", "dots",
+            "keep:N", or "names:" or "offload:" and some of RESIDUALS, as
+            `loomax.memory.schedule.policy` says.
         unroll: unroll the scan over layers; a third faster on CPUs, slower to compile.
     """
 
@@ -97,7 +105,7 @@ class FlowVLAConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     param_dtype: Literal["float32", "bfloat16"] = "float32"
     prefix_param_dtype: Literal["float32", "bfloat16"] | None = None
-    remat: bool = False
+    remat: str = "none"
     unroll: bool = False
 
     def __post_init__(self):
@@ -113,6 +121,7 @@ class FlowVLAConfig:
             raise ValueError("state_from_prefix needs readout=True and state_token=True")
         if len({c.name for c in self.cameras}) != len(self.cameras):
             raise ValueError(f"camera names must differ: {[c.name for c in self.cameras]}")
+        check_policy(self.remat, RESIDUALS)
 
 
 def tiny() -> FlowVLAConfig:

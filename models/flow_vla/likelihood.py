@@ -115,6 +115,8 @@ def _scanned(config: SamplerConfig, evaluate, chain: Array) -> ChainLikelihood:
     """Sum over the steps, one after another, recomputed in the backward pass."""
     batch = chain.shape[0]
 
+    # A loop keeps forward and backward pass apart: here XLA:CPU, too, recomputes what it should,
+    # and a fence would copy the parameters.
     @jax.checkpoint
     def one(k):
         return evaluate(chain[:, k], chain[:, k + 1], jnp.full((batch,), k))

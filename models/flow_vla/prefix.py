@@ -12,8 +12,9 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from loomax.memory.schedule.policy import remat_as
 from loomax.models.attention import attend, block_mask, positions_of
-from loomax.models.flow_vla.config import FlowVLAConfig
+from loomax.models.flow_vla.config import RESIDUALS, FlowVLAConfig
 from loomax.models.flow_vla.model import FlowVLA
 from loomax.models.flow_vla.stack import (
     finish_layer,
@@ -127,7 +128,7 @@ def encode_prefix(model: FlowVLA, obs: dict[str, Any]) -> Prefix:
         q, k, v, gate = queries_keys_values(p, x, positions, None)
         return finish_layer(p, x, attend(q, k, v, mask), gate, None), (k, v)
 
-    body = jax.checkpoint(layer) if model.config.remat else layer
+    body = remat_as(model.config.remat, layer, RESIDUALS)
     x, (keys, values) = jax.lax.scan(body, x, layers_of(model.trunk), unroll=model.config.unroll)
     out, _ = normalise(layers_of(model.trunk_norm), x, None)
     return Prefix(keys, values, valid, out)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -91,7 +92,8 @@ def queries_keys_values(
     """Rotated queries [B,S,N,H] and keys [B,S,K,H], values, and the attention branch's gate."""
     y, gate = normalise(p["pre_attention_norm"], x, cond)
     q, k, v = (project(y, w.astype(y.dtype)) for w in (p["q"], p["kv"][0], p["kv"][1]))
-    return rotate(q, positions), rotate(k, positions), v, gate
+    q, k, v = checkpoint_name((rotate(q, positions), rotate(k, positions), v), "qkv")
+    return q, k, v, gate
 
 
 def finish_layer(
@@ -102,9 +104,10 @@ def finish_layer(
     cond: Array | None,
 ) -> Float[Array, "B S D"]:
     """Adds the attention output and the GeGLU branch to the residual stream."""
-    joined = mixed.reshape(*mixed.shape[:2], -1)
+    joined = checkpoint_name(mixed.reshape(*mixed.shape[:2], -1), "attn_out")
     out = p["out"].astype(x.dtype)
     x = x + matmul(joined, out.reshape(-1, out.shape[-1])) * gate
     y, gate = normalise(p["pre_ffw_norm"], x, cond)
     opened, passed = (matmul(y, p["gating"][i].astype(y.dtype)) for i in (0, 1))
-    return x + matmul(gelu(opened) * passed, p["linear"].astype(y.dtype)) * gate
+    passed = checkpoint_name(gelu(opened) * passed, "mlp_hidden")
+    return x + matmul(passed, p["linear"].astype(y.dtype)) * gate

@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from loomax.memory.schedule.policy import remat_as
 from loomax.models.attention import attend, block_mask, positions_of
+from loomax.models.flow_vla.config import RESIDUALS
 from loomax.models.flow_vla.model import FlowVLA
 from loomax.models.flow_vla.prefix import Prefix, embed_prefix, encode_prefix, ground, repeat_prefix
 from loomax.models.flow_vla.stack import (
@@ -95,8 +97,8 @@ def velocity(
         k, v = jnp.concatenate([keys, k], axis=1), jnp.concatenate([values, v], axis=1)
         return finish_layer(p, h, attend(q, k, v, mask), gate, cond), None
 
-    body = jax.checkpoint(layer) if c.remat else layer
     layers = (layers_of(model.expert), prefix.keys, prefix.values)
+    body = remat_as(c.remat, layer, RESIDUALS)
     h, _ = jax.lax.scan(body, h, layers, unroll=c.unroll)
     return read_actions(model, h, cond)
 

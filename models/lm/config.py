@@ -8,10 +8,15 @@ Transformer has self layers with full attention (`attention` or `mla`) and no cr
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from loomax.memory.schedule.words import check_policy
+
 Mixer = Literal["gated_retention", "sliding_window", "gated_deltanet", "attention", "mla"]
 Dtype = Literal["float32", "bfloat16"]
 Scaling = Literal["none", "pi", "ntk", "yarn", "longrope"]
 FULL_ATTENTION = ("attention", "mla")
+# Values of a layer that `remat` can keep by name: what a mixer projects, its heads before they are
+# joined, and what opens in the MLP.
+RESIDUALS = ("qkv", "attn_out", "mlp_hidden")
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,9 @@ class LMConfig:
         tied: the output projection is the embedding.
         dtype, param_dtype: of the computation and of the parameters; norms, softmax, decays and
             states are float32.
-        remat: recompute each layer in the backward pass.
+        remat: what of each layer is recomputed in the backward pass: "none", "full", "dots",
+            "keep:N", or "names:" or "offload:" and some of RESIDUALS, as
+            `loomax.memory.schedule.policy` says.
         unroll: unroll the layers instead of scanning them; caches are then updated in place.
     """
 
@@ -111,7 +118,7 @@ class LMConfig:
     tied: bool = False
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
-    remat: bool = False
+    remat: str = "none"
     unroll: bool = False
 
     def __post_init__(self):
@@ -130,6 +137,7 @@ class LMConfig:
             raise ValueError("kv_residual adds keys and values, and mla has a latent; use another")
         if self.kv_bits not in (8, 16):
             raise ValueError(f"kv_bits is {self.kv_bits}; use 8 or 16")
+        check_policy(self.remat, RESIDUALS)
 
     def _check_mixer(self) -> None:
         if self.mixer_heads < 1 or self.mixer_head_dim < 1:

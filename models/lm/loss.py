@@ -38,6 +38,7 @@ def cross_entropy(
     size = min(block, hidden.shape[1])
     parts = tuple(into_blocks(x, size) for x in (hidden, targets, counted))
 
+    # A loop keeps forward and backward pass apart: here XLA:CPU, too, recomputes what it should.
     @jax.checkpoint
     def body(total, part):
         hidden, targets, counted = part

@@ -8,11 +8,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, PyTree
 
+from loomax.memory.schedule.policy import remat_as
 from loomax.models.layers import matmul, rms_normalise
 from loomax.models.lm import kv
-from loomax.models.lm.config import LMConfig
+from loomax.models.lm.config import RESIDUALS, LMConfig
 from loomax.models.lm.kernels import attend_cached, attend_rows, row_major
 from loomax.models.lm.mixers import MIXERS
 from loomax.models.lm.mixers.base import heads_of, merge_heads
@@ -32,7 +34,7 @@ def hidden(p: PyTree, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     y, h = normed(x, p["hidden_norm"]), p["hidden"]
     opened = jax.nn.silu(matmul(y, h["gate"].astype(y.dtype)))
     passed = opened * matmul(y, h["up"].astype(y.dtype))
-    return x + matmul(passed, h["down"].astype(y.dtype))
+    return x + matmul(checkpoint_name(passed, "mlp_hidden"), h["down"].astype(y.dtype))
 
 
 def over_layers(config: LMConfig, body: Callable, x: Any, stacked: PyTree, per_layer: Any) -> Any:
@@ -41,8 +43,7 @@ def over_layers(config: LMConfig, body: Callable, x: Any, stacked: PyTree, per_l
     `per_layer` and each part of the outs are stacked on a leading axis when scanned, tuples of one
     entry a layer when unrolled.
     """
-    if config.remat:
-        body = jax.checkpoint(body)
+    body = remat_as(config.remat, body, RESIDUALS)
     if not config.unroll:
         return jax.lax.scan(body, x, (stacked, per_layer))
     outs = []
@@ -83,14 +84,15 @@ def self_layers(
         (x, first), (p, state) = carry, given
         layer = p["layer"]
         y = normed(x, layer["mixer_norm"])
-        projected = mixer.inputs(config, layer["mixer"], y, at)
+        projected = _named(mixer.inputs(config, layer["mixer"], y, at))
         if config.kv_residual:
             projected, first = share_first(projected, first, p["share"])
         if mix is None and mixer.together is not None:
             out, state = mixer.together(config, layer["mixer"], y, state, projected, span)
         else:
             mixed, state = (mix or mixer.mix)(config, state, projected, span)
-            out = mixer.output(config, layer["mixer"], y, mixed.astype(x.dtype))
+            mixed = checkpoint_name(mixed.astype(x.dtype), "attn_out")
+            out = mixer.output(config, layer["mixer"], y, mixed)
         x = constrain(hidden(layer, x + out), "batch", "length", None)
         return (x, first), (state, projected if keep else None)
 
@@ -105,6 +107,14 @@ def self_layers(
         after.append(state)
         seen.append(projected)
     return x, None if states is None else tuple(after), tuple(seen)
+
+
+def _named(projected: Any) -> Any:
+    """With a name for `remat` on what was projected, not on what follows from positions."""
+    names = [name for name in ("qkv", "raw", "q", "k", "v") if name in projected._fields]
+    return projected._replace(
+        **{name: checkpoint_name(getattr(projected, name), "qkv") for name in names}
+    )
 
 
 def _keys_values(mixer, config: LMConfig, stacked: PyTree, x: Array, at: Array):
@@ -169,6 +179,7 @@ def cross_layers(
         q = heads_of(normed(x, p["mixer_norm"]), p["mixer"]["q"], config.heads)
         if config.cross_rope:
             q = turn(config.rope, q, at)
+        q = checkpoint_name(q, "qkv")
         if callable(keys_values):
             mixed = keys_values(q)
         elif isinstance(keys_values, kv.KV):
@@ -176,7 +187,8 @@ def cross_layers(
         else:
             keys, values = keys_values
             mixed = attend_rows(q, keys, values, span, scale=scale)
-        out = matmul(merge_heads(mixed), p["mixer"]["out"].astype(x.dtype))
+        mixed = checkpoint_name(merge_heads(mixed), "attn_out")
+        out = matmul(mixed, p["mixer"]["out"].astype(x.dtype))
         return constrain(hidden(p, x + out), "batch", "length", None), None
 
     return over_layers(config, body, x, params["cross_layers"], None)[0]

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PyTree
 
+from loomax.memory.schedule.policy import remat_as
 from loomax.models.attention import attend
 from loomax.models.initialise import Rngs, normal
 from loomax.models.layers import Dense, gelu, layer_norm
@@ -91,11 +93,15 @@ class Siglip(nnx.Module):
         self.norm = StackedNorm((s.width,), dtype)
         self.head = Dense(s.width, s.out, rngs=rngs, dtype=dtype)
 
-    def __call__(self, image: Float[Array, "B S S 3"], remat: bool = False) -> Array:
-        """Tokens [B, P, W] of images in [-1, 1]."""
+    def __call__(self, image: Float[Array, "B S S 3"], remat: str = "none") -> Array:
+        """Tokens [B, P, W] of images in [-1, 1].
+
+        Args:
+            remat: policy of each block (`loomax.memory.schedule.policy`).
+        """
         x = embed_patches(self, image)
         layers = nnx.to_pure_dict(nnx.state(self.blocks))
-        body = jax.checkpoint(encoder_block) if remat else encoder_block
+        body = remat_as(remat, encoder_block)
         x, _ = jax.lax.scan(lambda x, p: (body(x, p), None), x, layers)
         x = layer_norm(x, self.norm.scale[...], self.norm.bias[...])
         return self.head(x)
@@ -122,8 +128,10 @@ def encoder_block(x: Float[Array, "B P D"], p: PyTree) -> Float[Array, "B P D"]:
     x = constrain(x, "batch", "length", None)
     y = layer_norm(x, p["norm_0"]["scale"], p["norm_0"]["bias"])
     q, k, v = (dense(y, name, "bpd,dnh->bpnh") for name in ("query", "key", "value"))
+    q, k, v = checkpoint_name((q, k, v), "qkv")
     everything = jnp.ones((x.shape[0], x.shape[1], x.shape[1]), bool)
-    x = x + dense(attend(q, k, v, everything), "out", "bpnh,nhd->bpd")
+    mixed = checkpoint_name(attend(q, k, v, everything), "attn_out")
+    x = x + dense(mixed, "out", "bpnh,nhd->bpd")
     y = layer_norm(x, p["norm_1"]["scale"], p["norm_1"]["bias"])
-    y = gelu(dense(y, "dense_0", "bpd,df->bpf"))
+    y = checkpoint_name(gelu(dense(y, "dense_0", "bpd,df->bpf")), "mlp_hidden")
     return x + dense(y, "dense_1", "bpf,fd->bpd")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from loomax.models.initialise import Rngs
@@ -109,6 +110,7 @@ def together(
 ) -> tuple[Float[Array, "B T D"], State | None]:
     """`output` behind `mix`; heads are normalised where they are still in fast memory."""
     y, state = mix(config, state, given, span, normed=True)
+    y = checkpoint_name(y, "attn_out")
     gate = jax.nn.silu(matmul(x, p["gate"].astype(x.dtype)))
     return matmul(gate * merge_heads(y), p["out"].astype(x.dtype)), state
 

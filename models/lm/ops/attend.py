@@ -81,6 +81,7 @@ def _running_softmax(
         more = wide_einsum("bkgts,bskv->bkgtv", weights.astype(v.dtype), v)
         return higher, mass * shrink + weights.sum(-1), out * shrink[..., None] + more
 
+    # A loop keeps forward and backward pass apart: here XLA:CPU, too, recomputes what it should.
     @jax.checkpoint
     def body(carry, part):
         k, v, keys = part

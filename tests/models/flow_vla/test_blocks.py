@@ -29,7 +29,7 @@ def small(**changes) -> FlowVLAConfig:
 
 VARIANTS = {
     "keypoint": debug(),
-    "pi0": small(vision=SIGLIP, cameras=debug().cameras[:1], remat=True),
+    "pi0": small(vision=SIGLIP, cameras=debug().cameras[:1], remat="full"),
     "pi05": small(
         vision=SIGLIP, cameras=debug().cameras[:1], time="adarms", state_token=False, unroll=True
     ),

@@ -1,12 +1,18 @@
 """Whole rows: causality, documents, dtypes and rematerialisation."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from loomax.models.lm import logits
+from loomax.jaxlib_ext import fence
+from loomax.memory.schedule.policy import value_names
+from loomax.models.lm import create, logits
+from loomax.models.lm.config import RESIDUALS
+from tests.models.lm.conftest import KINDS, quick_jit
 
 LENGTH = 16
 
@@ -46,8 +52,34 @@ def test_remat_changes_no_gradient(config, params):
         chosen = replace(config, remat=remat)
         return jax.jit(jax.grad(lambda p: logits(chosen, p, tokens).var()))(params)
 
-    for plain, again in zip(*map(jax.tree.leaves, (grads(False), grads(True))), strict=True):
+    for plain, again in zip(*map(jax.tree.leaves, (grads("none"), grads("full"))), strict=True):
         np.testing.assert_allclose(plain, again, atol=1e-5)
+
+
+def test_what_is_kept_by_name_changes_no_gradient():
+    config, tokens = KINDS["unrolled"], tokens_of(2, 1, 8)
+    params = create(config, key=jax.random.key(3))
+
+    def grads(remat):
+        chosen = replace(config, remat=remat)
+        return quick_jit(jax.grad(lambda p: logits(chosen, p, tokens).var()))(params)
+
+    kept = grads("names:qkv,mlp_hidden")
+    for plain, again in zip(*map(jax.tree.leaves, (grads("none"), kept)), strict=True):
+        np.testing.assert_allclose(plain, again, atol=1e-5)
+
+
+def test_every_mixer_names_its_residuals(config, params):
+    names = value_names(partial(logits, config), params, tokens_of(2, 1, 8))
+    assert set(names) == set(RESIDUALS)
+
+
+@pytest.mark.skipif(not fence.available(), reason="no native fence")
+def test_each_unrolled_layer_is_recomputed_behind_a_fence():
+    config = replace(KINDS["unrolled"], remat="full")
+    params = jax.eval_shape(lambda: create(config, key=jax.random.key(3)))
+    lowered = jax.jit(jax.grad(lambda p: logits(config, p, tokens_of(2, 1, 8)).var())).lower(params)
+    assert lowered.as_text().count(f"@{fence.TARGET}(") == config.layers
 
 
 def test_bfloat16_is_near_float32(config, params, full):

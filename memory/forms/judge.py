@@ -1,0 +1,183 @@
+"""The compiler's word on one form of a program: nothing is predicted."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+from jax.sharding import NamedSharding, PartitionSpec
+
+from loomax.memory.forms.levers import Lever
+from loomax.runtime.aot import OUT_OF_MEMORY, report
+from loomax.runtime.files import atomic_write
+from loomax.runtime.flops import matmul_flops
+from loomax.runtime.mesh import on_mesh
+from loomax.runtime.target import Target
+
+_SIZE = re.compile(r"Used ([0-9.]+)([KMGT]) of [0-9.]+[KMGT] hbm", re.IGNORECASE)
+_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A step and what it is called with.
+
+    Args:
+        run: a pure function, or one that has been jitted already.
+        args: arrays or abstract ones; those without a sharding are whole on every device.
+        donate: which arguments the step may overwrite, where `run` is not jitted.
+        key: the step is called with `key`, too.
+    """
+
+    run: Callable[..., Any]
+    args: tuple[Any, ...]
+    donate: tuple[int, ...] = ()
+    key: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the compiler said. Bytes and operations are per device.
+
+    Args:
+        peak_bytes: with arguments and outputs; 0 if it did not compile and did not say.
+        flops: of products, as traced, loops multiplied out.
+        compiler_flops: the compiler's own count of everything; it counts a loop's body once, and
+            on GPU it counts nothing (0).
+        program: hash of the lowered program, its options and the compiler's version.
+        error: the compiler's first line where it ran out of memory.
+    """
+
+    peak_bytes: int
+    temp_bytes: int
+    argument_bytes: int
+    output_bytes: int
+    alias_bytes: int
+    flops: float
+    compiler_flops: float
+    program: str
+    seconds: float
+    error: str = ""
+
+    def fits(self, budget: int) -> bool:
+        """Whether it compiles and its peak is within `budget` bytes."""
+        return not self.error and self.peak_bytes <= budget
+
+
+def judge(program: Program, target: Target, lever: Lever, cache: Path | None = None) -> Verdict:
+    """Compiles a program for a target, or reads what was said of the same program before.
+
+    Args:
+        cache: folder of verdicts.
+
+    Raises:
+        jax.errors.JaxRuntimeError: the compiler fails for another reason than memory.
+    """
+    lowered, flops = lower(program, target)
+    name = _hash(lowered, target, lever)
+    known = _read(cache, name)
+    if known is None:
+        known = _compile(lowered, lever, flops / target.mesh.size, name, target.platform)
+        if cache is not None:
+            atomic_write(cache / f"{name}.json", json.dumps(dataclasses.asdict(known)) + "\n")
+    return known
+
+
+def trace(program: Program, target: Target) -> jax.stages.Traced:
+    """The program traced for the target."""
+    run = program.run
+    if not hasattr(run, "trace"):
+        run = jax.jit(run, donate_argnums=program.donate)
+    everywhere = NamedSharding(target.mesh, PartitionSpec())
+
+    def abstract(x: Any) -> jax.ShapeDtypeStruct:
+        if not isinstance(x, jax.ShapeDtypeStruct):
+            x = jax.typeof(x)
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding or everywhere)
+
+    with on_mesh(target.mesh):
+        args = jax.tree.map(abstract, program.args)
+        key = {"key": abstract(jax.eval_shape(lambda: jax.random.key(0)))} if program.key else {}
+        return run.trace(*args, **key)
+
+
+def lower(program: Program, target: Target) -> tuple[jax.stages.Lowered, float]:
+    """The program as the target's compiler gets it, and its products over all devices."""
+    traced = trace(program, target)
+    with on_mesh(target.mesh):
+        return traced.lower(), matmul_flops(traced.jaxpr)
+
+
+def _compile(
+    lowered: jax.stages.Lowered, lever: Lever, flops: float, name: str, platform: str
+) -> Verdict:
+    start = time.monotonic()
+    options = dict(lever.options)
+    try:
+        compiled = (
+            _without_cache(lowered, options) if platform != "cpu" else _here(lowered, options)
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if OUT_OF_MEMORY not in str(error) and "hbm" not in str(error).lower():
+            raise
+        first = str(error).partition("\n")[0]
+        size = _wanted(str(error))
+        return Verdict(size, 0, 0, 0, 0, flops, 0.0, name, time.monotonic() - start, first)
+    said = report(compiled)
+    # The field is wrong on CPU, where the sum is exact; elsewhere the sum is an upper bound.
+    peak = getattr(compiled.memory_analysis(), "peak_memory_in_bytes", 0)
+    return Verdict(
+        peak_bytes=said.peak_bytes if platform == "cpu" or not peak else peak,
+        temp_bytes=said.temp_bytes,
+        argument_bytes=said.argument_bytes,
+        output_bytes=said.output_bytes,
+        alias_bytes=said.alias_bytes,
+        flops=flops,
+        compiler_flops=said.flops,
+        program=name,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _here(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages.Compiled:
+    return lowered.compile(compiler_options=options or None)
+
+
+def _without_cache(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages.Compiled:
+    """Only a real device can load what was compiled for one."""
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        return _here(lowered, options)
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+
+
+def _wanted(message: str) -> int:
+    """Bytes that the TPU compiler says it would have needed."""
+    found = _SIZE.search(message)
+    return int(float(found[1]) * 1024 ** _POWERS[found[2].upper()]) if found else 0
+
+
+def _hash(lowered: jax.stages.Lowered, target: Target, lever: Lever) -> str:
+    versions = (jax.__version__, jaxlib.__version__, target.compiler)
+    text = repr((lowered.as_text(), target.platform, target.kind, lever.key, versions))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _read(cache: Path | None, name: str) -> Verdict | None:
+    """A verdict from the cache; one that cannot be read is asked for again."""
+    if cache is None:
+        return None
+    try:
+        return Verdict(**json.loads((cache / f"{name}.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

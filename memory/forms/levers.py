@@ -1,0 +1,53 @@
+"""What a backend's compiler lets one choose about memory without changing the program."""
+
+from dataclasses import dataclass
+
+from loomax.runtime.target import Target
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Lever:
+    """A way to compile a program.
+
+    Args:
+        name: for people.
+        options: compiler options, as pairs.
+        memory: bytes that the device is declared to have, where that is part of its description.
+    """
+
+    name: str = "default"
+    options: tuple[tuple[str, str], ...] = ()
+    memory: int | None = None
+
+    @property
+    def key(self) -> tuple:
+        """What the compiler sees of it."""
+        return self.options, self.memory
+
+
+DEFAULT = Lever()
+# Shares of the budget to declare. What comes out is not monotone: asked for less than it can
+# reach the compiler gives up, and a looser limit can end lower.
+DECLARED = (1.0, 1.15, 1.35)
+# XLA:CPU's own choice is to run as much as possible side by side.
+CPU_MEMORY = Lever(
+    "memory scheduler",
+    (("xla_cpu_scheduler_type", "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"),),
+)
+
+
+def declared(target: Target, budget: int) -> Lever:
+    """The compiler is told that the device has `budget` bytes, and recomputes until that fits."""
+    size = max(1, budget // MIB)
+    if target.platform == "tpu":
+        return Lever(f"declared {size} MiB", (("xla_tpu_max_hbm_size_mib", str(size)),))
+    return Lever(f"declared {size} MiB", memory=size * MIB)
+
+
+def levers(target: Target, budget: int) -> tuple[Lever, ...]:
+    """Everything to try besides the default."""
+    if target.platform == "cpu":
+        return (CPU_MEMORY,)
+    return tuple(declared(target, int(budget * part)) for part in DECLARED)

@@ -1,0 +1,1 @@
+"""Edits of lowered programs, for those whose source cannot be changed."""
