@@ -25,7 +25,7 @@ lint: $(DONE)/setup
 clean:
 	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis
 
-$(DONE)/setup: $(DONE)/install $(wildcard jaxlib_ext/csrc/* jaxlib_ext/build.py)
+$(DONE)/setup: $(DONE)/install $(wildcard jaxlib_ext/csrc/* jaxlib_ext/csrc/*/* jaxlib_ext/build.py)
 	$(BIN)/python -m loomax.jaxlib_ext.build
 	@touch $@
 

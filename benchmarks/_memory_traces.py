@@ -8,9 +8,10 @@ with random weights on skewed tokens. Parameters and optimizer live throughout. 
 and the rows are simulations.
 
     dense   a plan of all buffers
-    moe     trained for some iterations after one that is profiled. The plan has the static buffers;
-            experts' buffers get gaps, with lifetimes that are learned from the profiled iteration
-            (the row) or known (the oracle, `-oracle`)
+    moe     trained for some iterations after three that are profiled. The plan has the static
+            buffers, and room for the experts' (`memory/allocator/room.py`), which get gaps, with
+            lifetimes that are learned from the profiled iterations (the row) or known (the oracle,
+            `-oracle`)
     torch-caching, torch-expandable, bfc   restated rules (docs/memory.md), the same iterations:
             what they reserve without a limit, and as "least" with the least capacity that works;
             BFC, which takes all of its capacity at once, has only the latter
@@ -30,16 +31,17 @@ from benchmarks._rows import Row, device_name
 from loomax.memory.allocator.peers.bfc import BFC
 from loomax.memory.allocator.peers.torch_caching import TorchCaching
 from loomax.memory.allocator.peers.torch_expandable import TorchExpandable
-from loomax.memory.allocator.planned import Planned
-from loomax.memory.allocator.predict import Known, Learned
+from loomax.memory.allocator.planned_native import make_planned
+from loomax.memory.allocator.predict import Known
 from loomax.memory.allocator.protocol import MIB, Allocator
 from loomax.memory.allocator.replay import events
+from loomax.memory.allocator.room import plan_with_room, static_part
 from loomax.memory.lifetimes.pipeline import RESIDENT, pipeline_trace
 from loomax.memory.lifetimes.pipeline_config import BlockConfig, PipelineConfig
-from loomax.memory.lifetimes.pipeline_plan import plan_pipeline
 from loomax.memory.lifetimes.trace import Trace
 from loomax.memory.planner.config import PackConfig
-from loomax.memory.planner.plan import Plan, check_plan
+from loomax.memory.planner.pack import pack
+from loomax.memory.planner.plan import check_plan
 
 BENCH = "memory"
 PEERS: dict[str, Callable[[int | None], Allocator]] = {
@@ -48,8 +50,9 @@ PEERS: dict[str, Callable[[int | None], Allocator]] = {
 }
 STEP = 2 * MIB
 MOE = BlockConfig(hidden=2048, experts=16, local=2)
-# A gap of 0.01 % ends the search for a better plan.
-SECONDS, MOVES, GAP = 10.0, 100, 1e-4
+PROFILED = 3
+# A gap of 0.001 % ends the search for a better plan.
+PACK = PackConfig(seconds=10.0, gap=1e-5)
 
 
 @dataclass(frozen=True)
@@ -121,31 +124,27 @@ def least(iterations: Sequence[Trace], make: Callable[[int], Allocator], bound: 
     return high * STEP
 
 
-def static_part(trace: Trace) -> Trace:
-    """The buffers whose sizes do not change."""
-    return Trace(tuple(r for r in trace.records if r.kind != "dynamic"), trace.source)
+def site(name: str) -> str:
+    """Where a buffer comes from: its name without the microbatch."""
+    phase, _, rest = name.partition("/")
+    return f"{phase.partition('.')[0]}/{rest}"
 
 
-def planned(trace: Trace) -> Plan:
-    """A checked plan."""
-    plan = plan_pipeline(trace, PackConfig(seconds=SECONDS, moves=MOVES, rounds=0, gap=GAP))
-    check_plan(trace, plan.offsets, plan.peak)
-    return plan
-
-
-def ours(iterations: Sequence[Trace], profiled: Trace | None) -> dict[str, int]:
+def ours(iterations: Sequence[Trace], profiled: Sequence[Trace]) -> dict[str, int]:
     """Bytes that our allocator reserves; the oracle's too where sizes change."""
-    if profiled is None:
-        plan = planned(iterations[0])
-        return {"planned": reserved(iterations, Planned(iterations[0], plan.offsets))}
-    fixed = static_part(profiled)
-    plan, learned = planned(fixed), Learned()
-    reserved([profiled], Planned(fixed, plan.offsets, learned))
+    if not profiled:
+        trace = iterations[0]
+        plan = pack(trace, PACK)
+        check_plan(trace, plan.offsets, plan.peak)
+        return {"planned": reserved(iterations, make_planned(trace, plan.offsets))}
+    plan, learned = plan_with_room(profiled, PACK, site)
+    fixed = static_part(profiled[0])
+    check_plan(fixed, plan.offsets, plan.peak)
     # All iterations have the same steps, so the profiled one's times are true of all.
-    deaths = {record.id: record.death for record in profiled.records}
+    deaths = {record.id: record.death for record in profiled[0].records}
     return {
-        "planned": reserved(iterations, Planned(fixed, plan.offsets, learned)),
-        "oracle": reserved(iterations, Planned(fixed, plan.offsets, Known(deaths))),
+        "planned": reserved(iterations, make_planned(fixed, plan.offsets, learned)),
+        "oracle": reserved(iterations, make_planned(fixed, plan.offsets, Known(deaths))),
     }
 
 
@@ -157,11 +156,11 @@ def one_region(capacity: int) -> Allocator:
 def fragmentation(case: Case) -> dict[str, float]:
     """Of our allocator and of the peers."""
     start = time.perf_counter()
-    first = int(case.dynamic)
+    first = PROFILED if case.dynamic else 0
     traces = [pipeline_trace(case.config, turn) for turn in range(first + case.iterations)]
     iterations = traces[first:] if case.dynamic else [traces[0]] * case.iterations
     bound = max(trace.lower_bound for trace in iterations)
-    found = ours(iterations, traces[0] if case.dynamic else None)
+    found = ours(iterations, traces[:first])
     for name, make in PEERS.items():
         found[name] = reserved(iterations, make(None))
         found[f"{name} least"] = least(iterations, make, bound)

@@ -27,7 +27,7 @@ MIB = 2**20
 class Row:
     """One line of the result file; `baseline` names what `ratio` compares with.
 
-    `source` is "measured", "tpu-compiler" (an estimate of a program that did not run) or
+    `source` is "measured", "tpu-compiler" or "gpu-compiler" (of a program that did not run), or
     "simulation".
     """
 

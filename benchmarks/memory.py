@@ -4,6 +4,11 @@
     traces     one device of an interleaved 1F1B pipeline (dense and mixture of experts, with and
                without recomputation), replayed by PyTorch's and XLA's allocators, restated, and by
                the plan: trace-NAME/fragmentation, trace-mean/fragmentation_reduction (simulated)
+    online     microseconds an allocation of the run-time allocator, compiled against its twin
+    recorded   an RL loop and a server, recorded as they run: trace-rl-loop, trace-serving
+    xla        buffers of our own compiled programs for CPU, TPU and GPU: XLA's heap and our plan
+    arena      planned buffers under XLA:CPU against glibc: arena/cpu_s, faults, rss_over_plan
+    fit        what `fit` finds for a TPU v5e and an H100: fit-v5e/peak_bytes, fit-h100/batch
     remat-cpu  a training step with unrolled layers on CPU: our remat, jax.checkpoint, a scan of
                checkpointed layers, no remat. Rows: remat-cpu/temp_bytes and remat-cpu/cpu_s (of a
                step, all threads); the forms must give the same losses
@@ -36,8 +41,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import _memory_arena as arena
+from benchmarks import _memory_fit as fit
+from benchmarks import _memory_online as online
+from benchmarks import _memory_recorded as recorded
 from benchmarks import _memory_remat as remat
 from benchmarks import _memory_traces as traces
+from benchmarks import _memory_xla as xla
 from benchmarks._rows import Row, compare, finish, take_turns
 from loomax.memory.lifetimes.csv_file import read_csv, write_csv
 from loomax.memory.lifetimes.record import Lifetime
@@ -161,7 +171,12 @@ def rows(cases: Sequence[Instance], n: int) -> list[Row]:
 PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "packing": lambda quick: rows(instances(quick), n=1 if quick else 3),
     "traces": traces.rows,
+    "online": online.rows,
+    "recorded": recorded.rows,
+    "xla": xla.rows,
     "remat-cpu": remat.rows,
+    "arena": arena.rows,
+    "fit": fit.rows,
 }
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 ROOM = Path(__file__).resolve().parent
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-Wall")
 COMPILERS = ("g++", "clang++", "c++")
+# Loaded before programs start, so it is a library of its own.
+ARENA = ROOM / "_arena.so"
 
 
 def build(sources: Path = ROOM / "csrc", target: Path = ROOM / "_native.so") -> Path | None:
@@ -66,7 +68,7 @@ def _compiler() -> str | None:
 
 def _state(sources: Path, compiler: str) -> str:
     digest = hashlib.sha256(f"{compiler} {_jax_headers()[0]} {FLAGS}".encode())
-    for path in sorted(sources.iterdir()):
+    for path in sorted(path for path in sources.iterdir() if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -76,4 +78,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    build()
+    if build() is not None:
+        build(ROOM / "csrc" / "arena", ARENA)

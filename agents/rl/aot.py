@@ -23,12 +23,10 @@ from loomax.agents.rl.iteration import TrainState
 from loomax.agents.rl.parts import Parts, build
 from loomax.agents.rl.sft import pad_actions
 from loomax.agents.rl.stages import tuning_loss
-from loomax.runtime.aot import CompileReport, hbm_per_device, report, topology_mesh
+from loomax.runtime.aot import OUT_OF_MEMORY, CompileReport, hbm_per_device, report, topology_mesh
 from loomax.runtime.config import unknown
 from loomax.runtime.flops import matmul_flops
 from loomax.runtime.mesh import FSDP, REPLICA, on_mesh, replicated
-
-OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 @dataclass(frozen=True)

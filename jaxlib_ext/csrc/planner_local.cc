@@ -25,7 +25,7 @@ std::vector<int> positions_at_peak(const Problem& problem, const Greedy& plan) {
 }  // namespace
 
 void improve_order(const Problem& problem, Greedy& plan, Bytes goal, int moves,
-                   std::uint64_t seed) {
+                   std::uint64_t seed, double end) {
   Random random(seed);
   auto positions = positions_at_peak(problem, plan);
   for (int move = 0; move < moves && plan.peak > goal && !positions.empty(); ++move) {
@@ -34,7 +34,8 @@ void improve_order(const Problem& problem, Greedy& plan, Bytes goal, int moves,
     const int to = random.below(from);
     std::rotate(next.order.begin() + to, next.order.begin() + from,
                 next.order.begin() + from + 1);
-    next.offsets = place_in_order(problem, next.order, plan.fit);
+    next.offsets = place_in_order(problem, next.order, plan.fit, end);
+    if (next.offsets.empty() || clock_seconds() > end) return;
     next.peak = peak_of(problem, next.offsets);
     if (next.peak > plan.peak) continue;
     plan = std::move(next);

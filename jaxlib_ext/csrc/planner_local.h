@@ -8,8 +8,9 @@
 namespace loomax::planner {
 
 // Moves a buffer of the peak, or one that lives with it, to an earlier place in the order and
-// keeps what is not worse. Ends after `moves`, or when the peak is at most `goal`.
+// keeps what is not worse. Ends after `moves`, when the peak is at most `goal`, or when the clock
+// shows `end`.
 void improve_order(const Problem& problem, Greedy& plan, Bytes goal, int moves,
-                   std::uint64_t seed);
+                   std::uint64_t seed, double end);
 
 }  // namespace loomax::planner

@@ -19,7 +19,11 @@ constexpr Strategy kStrategies[] = {
 constexpr int kCount = static_cast<int>(std::size(kStrategies));
 constexpr std::int64_t kLeastNodes = 1'000;
 constexpr std::int64_t kNodesPerBuffer = 8;
-constexpr std::int64_t kMostEntries = 4'000'000;
+// Buffers times pairs of (buffer, section): one descent takes a node for each buffer, and a node
+// looks at most of the pairs. Above, not even the first would end.
+constexpr double kMostWork = 1e9;
+// Rounds without a better plan or bound, beside four times those before, after which it gives up.
+constexpr int kPatience = 32;
 constexpr std::int64_t kMoveWork = 30'000'000;
 constexpr int kBisections = 6;
 
@@ -95,6 +99,8 @@ class Rounds {
   void run() {
     const auto unit = std::max(kLeastNodes, kNodesPerBuffer * problem_.count);
     for (int round = 0; round != options_.rounds && !done(); ++round) {
+      if (options_.capacity < 0 && round > kPatience + 4 * improved_) return;
+      round_ = round;
       const std::int64_t nodes = unit * luby(round + 1);
       attempt(nodes);
       if (options_.capacity < 0) bisect(nodes);
@@ -131,12 +137,15 @@ class Rounds {
     const Outcome outcome = team.round(nodes, end_);
     plan_.nodes += team.nodes();
     if (outcome == Outcome::kImpossible) {
-      plan_.lower_bound = std::max(plan_.lower_bound, team.capacity() / unit_ * unit_ + unit_);
+      const Bytes above = team.capacity() / unit_ * unit_ + unit_;
+      if (above > plan_.lower_bound) improved_ = round_;
+      plan_.lower_bound = std::max(plan_.lower_bound, above);
     }
     if (outcome == Outcome::kFound) {
       plan_.offsets = team.offsets();
       plan_.peak = peak_of(problem_, plan_.offsets);
       plan_.method = Method::kSearch;
+      improved_ = round_;
     }
     return outcome;
   }
@@ -147,6 +156,7 @@ class Rounds {
   Plan& plan_;
   Index index_;
   Bytes unit_;
+  int round_ = 0, improved_ = 0;
   std::unique_ptr<Team> team_;
 };
 
@@ -155,16 +165,17 @@ class Rounds {
 Plan make_plan(const Problem& problem, const Options& options) {
   const double end = clock_seconds() + options.seconds;
   const Bytes goal = options.goal(problem.bound);
-  Greedy greedy = greedy_portfolio(problem, goal);
+  Greedy greedy = greedy_portfolio(problem, goal, end);
   Plan plan{greedy.offsets, greedy.peak, problem.bound, Method::kGreedy, 0};
   if (plan.peak <= goal) return plan;
   const std::int64_t pairs = std::int64_t{problem.count} * problem.count;
   const auto moves = static_cast<int>(std::min<std::int64_t>(options.moves, kMoveWork / pairs));
-  improve_order(problem, greedy, goal, moves, options.seed);
+  improve_order(problem, greedy, goal, moves, options.seed, end);
   if (greedy.peak < plan.peak) {
     plan = {greedy.offsets, greedy.peak, problem.bound, Method::kLocal, 0};
   }
-  if (plan.peak > goal && index_entries(problem) <= kMostEntries) {
+  const auto entries = static_cast<double>(index_entries(problem));
+  if (plan.peak > goal && entries * problem.count <= kMostWork) {
     Rounds(problem, options, end, plan).run();
   }
   return plan;

@@ -1,7 +1,6 @@
 #include "planner_search.h"
 
 #include <algorithm>
-#include <chrono>
 #include <numeric>
 #include <utility>
 
@@ -13,13 +12,10 @@ namespace {
 
 constexpr std::size_t kRemembered = 1'000'000;
 constexpr int kDepth = 8'000;
+// Nodes of larger problems take longer than to look at the clock.
+constexpr int kQuickCount = 600;
 
 }  // namespace
-
-double clock_seconds() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration<double>(now).count();
-}
 
 Search::Search(const Problem& problem, const Index& index, Bytes capacity, Strategy strategy,
                std::uint64_t seed)
@@ -29,9 +25,9 @@ Search::Search(const Problem& problem, const Index& index, Bytes capacity, Strat
 void Search::rank_buffers() {
   const int count = problem_.count;
   const Prefer prefer = strategy_.prefer;
-  auto order = sorted_by(problem_, prefer == Prefer::kLarge  ? Order::kSize
-                                   : prefer == Prefer::kArea ? Order::kArea
-                                                             : Order::kLength);
+  auto order = sorted_by(problem_, {prefer == Prefer::kLarge  ? Order::kSize
+                                    : prefer == Prefer::kArea ? Order::kArea
+                                                              : Order::kLength});
   if (prefer == Prefer::kShort) std::reverse(order.begin(), order.end());
   Random random(seed_ + 1'000'003ull * runs_);
   std::vector<int> key(count);
@@ -44,6 +40,7 @@ void Search::rank_buffers() {
 }
 
 Outcome Search::run(const Limits& limits) {
+  if (clock_seconds() > limits.time) return Outcome::kStopped;
   limits_ = limits;
   last_node_ = nodes_ + limits.nodes;
   stopped_ = false;
@@ -59,7 +56,7 @@ Outcome Search::run(const Limits& limits) {
 bool Search::out_of_budget(int depth) {
   ++nodes_;
   if (nodes_ > last_node_ || depth > kDepth) stopped_ = true;
-  if (nodes_ % 64 == 0) {
+  if (problem_.count > kQuickCount || nodes_ % 64 == 0) {
     const bool beaten = limits_.best->load(std::memory_order_relaxed) < limits_.own;
     if (beaten || clock_seconds() > limits_.time) stopped_ = true;
   }

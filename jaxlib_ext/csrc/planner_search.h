@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "planner_clock.h"
 #include "planner_memory.h"
 #include "planner_state.h"
 
@@ -34,8 +35,6 @@ struct Limits {
   const std::atomic<int>* best;  // index of the best strategy that succeeded
   int own;
 };
-
-double clock_seconds();
 
 class Search {
  public:

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
-from loomax.runtime.config import fail, parse, take_option, unknown
+from loomax.runtime.config import fail, parse, take_flag, take_option, unknown
 
 PROGRAMS = ("train",)
 DESCRIPTION = """Compiles a training step for a TPU slice that is not here and prints what the
 compiler says. Needs libtpu: pip install 'loomax[tpu-aot]'.
 
-usage: loomax aot train --topology v5e:4x4 --config NAME [--field value ...]"""
+usage: loomax aot train --topology v5e:4x4 --config NAME [--fit] [--field value ...]
+
+--fit  also search for the form of the update with the least arithmetic that fits a chip, and for
+       the largest number of environments (`loomax plan memory` has more options)"""
 
 
 def run(argv: Sequence[str], prog: str) -> None:
@@ -17,6 +21,7 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     program, rest = (argv[0], argv[1:]) if argv and argv[0][0] != "-" else (None, argv)
     topology, rest = take_option(rest, "--topology", prog)
+    with_fit, rest = take_flag(rest, "--fit")
     config = parse(CONFIGS, rest, prog, DESCRIPTION)
     if program not in PROGRAMS:
         fail(prog, unknown("program", program or "", PROGRAMS))
@@ -35,3 +40,15 @@ def run(argv: Sequence[str], prog: str) -> None:
     from loomax.agents.rl.aot import compile_train
 
     compile_train(config, topology)
+    if with_fit:
+        print("\n".join(fit_lines(config, topology)))
+
+
+def fit_lines(config: Any, topology: str) -> list[str]:
+    """What `fit` says of the update on a slice."""
+    from loomax.agents.fitting import fit_config, subject_of
+    from loomax.runtime.target import parse_target
+
+    target = parse_target(topology, config.mesh)
+    subject = subject_of(config, "update", target.mesh)
+    return fit_config(subject, target, target.bytes_per_device, largest=True).lines()

@@ -11,7 +11,8 @@ from loomax.runtime.config import USAGE_ERROR, fail, unknown
 VERBS = {
     "train": "train a policy, or `train lm`; a killed run goes on with --resume",
     "eval": "score a run: its policy on held-out seeds, or `eval perplexity`, `needle`",
-    "plan": "`plan pack`: offsets for buffers with known lifetimes",
+    "plan": "`plan memory`: the form of a step that fits; `plan pack`: offsets for buffers",
+    "run": "run a program with its large buffers recorded or planned (CPU)",
     "bench": "run a benchmark and print its rows",
     "aot": "compile for a TPU slice that is not here; print memory, cost and shardings",
 }

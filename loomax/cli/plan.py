@@ -1,4 +1,4 @@
-"""loomax plan: plan memory. `plan pack` places buffers with known lifetimes."""
+"""loomax plan: plan memory. `plan memory` fits a configuration, `plan pack` places buffers."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +10,12 @@ from tyro.conf import Positional
 
 from loomax.runtime.config import fail, parse_options, unknown
 
-DESCRIPTION = """usage: loomax plan pack FILE.csv [OPTIONS]    (loomax plan pack --help lists them)
+DESCRIPTION = """usage: loomax plan memory --config NAME [OPTIONS]
+       loomax plan pack FILE.csv [OPTIONS]    (--help after either lists them)
 
-Plans memory: `pack` gives offsets to buffers with known lifetimes."""
+`memory` finds the form of a training step that fits into a budget, on a machine that need not be
+here, draws its buffers, or checks it against allowed bytes. `pack` gives offsets to buffers with
+known lifetimes."""
 PACK_DESCRIPTION = """Gives every buffer of a file an offset, so that buffers that live at once do
 not overlap. Reads CSV with the columns id,lower,upper,size (a buffer lives in [lower, upper)), or
 JSON."""
@@ -112,4 +115,14 @@ def _misfit(plan: Any, options: PackOptions) -> str:
     )
 
 
-PROGRAMS: Mapping[str, Callable[[Sequence[str], str], None]] = {"pack": run_pack}
+def run_memory(argv: Sequence[str], prog: str) -> None:
+    """loomax plan memory."""
+    from loomax.cli.plan_memory import run
+
+    run(argv, prog)
+
+
+PROGRAMS: Mapping[str, Callable[[Sequence[str], str], None]] = {
+    "memory": run_memory,
+    "pack": run_pack,
+}

@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from loomax.cli.items import take_items
 from loomax.runtime.config import fail, merge, parse, take_flag, take_option, unknown
@@ -17,7 +18,9 @@ DESCRIPTION = """Trains {what} and writes everything to runs/RUN.
 --name RUN   the run's folder; default: the name of the config, with a number if that is taken
 --resume     go on with RUN (default: the config's newest run), with its own config unless
              --config is given; starts it when there is nothing to go on with
---runs DIR   where runs live (default: runs)"""
+--runs DIR   where runs live (default: runs)
+--fit SIZE   search for the form of the step with the least arithmetic whose peak is at most SIZE
+             on each device, such as 2GiB, and train in that form"""
 WHAT = {
     "policy": "a policy (`loomax train lm --help`: a language model)",
     "lm": "a language model on documents",
@@ -31,6 +34,7 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     name, argv = take_option(argv, "--name", prog)
     runs, argv = take_option(argv, "--runs", prog)
+    budget, argv = take_option(argv, "--fit", prog)
     resume, argv = take_flag(argv, "--resume")
     chosen, rest = take_option(argv, "--config", prog)
     root = Path(runs or "runs")
@@ -60,8 +64,30 @@ def run(argv: Sequence[str], prog: str) -> None:
     if jax.process_count() > 1 and not (resume and named_by_hand):
         raise ValueError("several processes: give --name and --resume, so that all use one run")
 
+    if budget is not None and not is_run(root / name):
+        config = fitted(config, budget)
+
     train = importlib.import_module(f"{KINDS[kind]}.train").train
     train(config, run_directory(root, name))
+
+
+def fitted(config: Any, budget: str) -> Any:
+    """The config in the form that fits into `budget` on each device of this machine.
+
+    Raises:
+        ValueError: no form does.
+    """
+    from loomax.agents.fitting import fit_config, subject_of
+    from loomax.runtime.sizes import parse_bytes
+    from loomax.runtime.target import target_here
+
+    size, target = parse_bytes(budget), target_here(config.mesh)
+    subject = subject_of(config, None, target.mesh)
+    print(f"fitting {subject.title} into {budget} a device", flush=True)
+    # A run compiles its step with JAX's own options.
+    plan = fit_config(subject, target, size, levers=False)
+    print("\n".join(plan.lines()))
+    return subject.apply(plan.chosen.form)
 
 
 def take_kind(argv: Sequence[str], prog: str) -> tuple[str, list[str]]:

@@ -21,6 +21,9 @@ from loomax.runtime.mesh import make_mesh
 
 GIB = 2**30
 
+# The word by which all of XLA's compilers say that a program does not fit.
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+
 # High-bandwidth memory of one chip.
 HBM_BYTES = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB}
 

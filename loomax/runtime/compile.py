@@ -18,6 +18,8 @@ from typing import Any
 import jax
 
 from loomax.runtime.aot import HBM_BYTES, CompileReport, report, topology_mesh
+from loomax.runtime.gpu_aot import gpu_present, plugin_installed
+from loomax.runtime.malloc import keep_large_blocks
 
 __all__ = [
     "HBM_BYTES",
@@ -48,12 +50,13 @@ def setup_cpu(devices: int | None = None, cache: str | Path | None = None) -> No
     count = len(os.sched_getaffinity(0)) if devices is None else devices
     if count < 1:
         raise ValueError(f"devices is {count}: give at least 1")
-    if _needless_libtpu():
+    keep_large_blocks()
+    if _compiles_only():
         jax.config.update("jax_platforms", "cpu")
     # A count forced through XLA_FLAGS wins: JAX refuses to take both.
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         _set_device_count(count, exact=devices is not None)
-    folder = Path(cache or os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache/loomax/xla")
+    folder = Path(cache) if cache else cache_folder("xla")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -62,13 +65,27 @@ def setup_cpu(devices: int | None = None, cache: str | Path | None = None) -> No
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _needless_libtpu(devices: Path = Path("/dev")) -> bool:
-    """Whether libtpu is here to compile only: JAX would search for a TPU, with loud errors."""
-    if os.environ.get("JAX_PLATFORMS") or importlib.util.find_spec("libtpu") is None:
+def cache_folder(kind: str) -> Path:
+    """Folder of things that can be made again: compiled programs ("xla") and what is said of them.
+
+    Programs lie in $LOOMAX_CACHE itself, or in ~/.cache/loomax/xla.
+    """
+    given = os.environ.get(CACHE_VARIABLE)
+    if not given:
+        return Path.home() / ".cache/loomax" / kind
+    return Path(given) if kind == "xla" else Path(given) / kind
+
+
+def _compiles_only(devices: Path = Path("/dev")) -> bool:
+    """Whether libtpu or JAX's CUDA plugin is here to compile only.
+
+    JAX would search for a TPU, or for CUDA's libraries, with loud errors.
+    """
+    if os.environ.get("JAX_PLATFORMS"):
         return False
-    others = any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13))
-    chips = [*devices.glob("accel*"), *devices.glob("vfio/*")]
-    return not others and not chips
+    tpu, gpu = importlib.util.find_spec("libtpu") is not None, plugin_installed() is not None
+    chips = any([*devices.glob("accel*"), *devices.glob("vfio/*")])
+    return (tpu or gpu) and not (tpu and chips) and not (gpu and gpu_present(devices))
 
 
 def _set_device_count(count: int, exact: bool) -> None:

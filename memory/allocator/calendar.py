@@ -23,8 +23,8 @@ class Calendar:
         self._places = [
             (offsets[record.id], offsets[record.id] + record.padded) for record in ordered
         ]
-        self._begin = self._births[0] if ordered else 0
-        self._end = max((record.death for record in ordered), default=0)
+        self._begin = min((record.birth for record in records), default=0)
+        self._end = max((record.death for record in records), default=0)
         self.period = self._end - self._begin
         self.now, self.turn = self._begin, 0
         self._last_birth = False

@@ -1,6 +1,6 @@
 """The plan at run time: planned buffers get their places, all others gaps between them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 
@@ -68,13 +68,7 @@ class Planned:
         capacity: int | None = None,
         alignment: int = 512,
     ):
-        check_capacity(capacity)
-        if alignment < 1:
-            raise ValueError(f"alignment is {alignment}: give at least 1")
-        records = blocks(trace.records)
-        for record in records:
-            if offsets.get(record.id, -1) < 0:
-                raise ValueError(f"buffer {record.id!r} has no offset of 0 or more in the plan")
+        records = checked_blocks(trace, offsets, capacity, alignment)
         self._planned = {record.id: record for record in records}
         self._offsets = {record.id: offsets[record.id] for record in records}
         self._calendar = Calendar(records, self._offsets)
@@ -82,10 +76,8 @@ class Planned:
         self._alignment = alignment
         self._live: dict[str, _Held] = {}
         self._used = Places()
-        self.peak = max((offsets[record.id] + record.padded for record in records), default=0)
+        self.peak = _peak(records, offsets)
         self.capacity = capacity
-        if capacity is not None and capacity < self.peak:
-            raise ValueError(f"capacity is {capacity}: the plan alone needs {self.peak}")
         self.reserved = self.peak
         self.allocated = 0
         self.counts = Counts()
@@ -113,6 +105,10 @@ class Planned:
             self._calendar.died(held.record)
         else:
             self._predictor.freed(id, self._calendar.reached - held.born)
+
+    def learned(self) -> Learned:
+        """What its predictor has learned; nothing, if it does not learn."""
+        return self._predictor if isinstance(self._predictor, Learned) else Learned()
 
     def _place(self, record: Lifetime, size: int) -> Place:
         """A place for a planned buffer: its own, if that is possible."""
@@ -143,7 +139,7 @@ class Planned:
 
     def _improvise(self, id: str, size: int, alignment: int, until: int | None) -> Place:
         """The smallest gap until then, or else the end of all that is in the way."""
-        size = round_up(size, alignment)
+        asked, size = size, round_up(size, alignment)
         if not size:
             return 0, 0
         planned = self._calendar.needed(until)
@@ -153,7 +149,7 @@ class Planned:
             low = best_gap(self._used.ranges, size, self.reserved, alignment)
         if not self._room(low + size):
             raise MemoryError(
-                f"buffer {id!r}: {size} bytes do not fit: they would end at {low + size}, and the "
+                f"buffer {id!r}: {asked} bytes do not fit: they would end at {low + size}, and the "
                 f"capacity is {self.capacity}"
             )
         self.reserved = max(self.reserved, low + size)
@@ -166,3 +162,28 @@ class Planned:
 
     def _room(self, end: int) -> bool:
         return self.capacity is None or end <= self.capacity
+
+
+def checked_blocks(
+    trace: Trace, offsets: Mapping[str, int], capacity: int | None, alignment: int
+) -> list[Lifetime]:
+    """The planned buffers, one for each alias group, when all that a plan needs is there.
+
+    Raises:
+        ValueError: as `Planned`.
+    """
+    check_capacity(capacity)
+    if alignment < 1:
+        raise ValueError(f"alignment is {alignment}: give at least 1")
+    records = blocks(trace.records)
+    for record in records:
+        if offsets.get(record.id, -1) < 0:
+            raise ValueError(f"buffer {record.id!r} has no offset of 0 or more in the plan")
+    if capacity is not None and capacity < _peak(records, offsets):
+        needed = _peak(records, offsets)
+        raise ValueError(f"capacity is {capacity}: the plan alone needs {needed}")
+    return records
+
+
+def _peak(records: Sequence[Lifetime], offsets: Mapping[str, int]) -> int:
+    return max((offsets[record.id] + record.padded for record in records), default=0)

@@ -18,19 +18,23 @@ class Predictor(Protocol):
 
 
 class Learned:
-    """The longest life of the same name so far; a name that is new is not predicted."""
+    """The longest life of the same name so far; a name that is new is not predicted.
 
-    def __init__(self):
-        self._spans: dict[str, int] = {}
+    Args:
+        spans: longest lives that are known already, by name.
+    """
+
+    def __init__(self, spans: Mapping[str, int] | None = None):
+        self.spans = dict(spans or {})
 
     def death(self, id: str, now: int) -> int | None:
         """As `Predictor.death`."""
-        span = self._spans.get(id)
+        span = self.spans.get(id)
         return None if span is None else now + span
 
     def freed(self, id: str, span: int) -> None:
         """As `Predictor.freed`."""
-        self._spans[id] = max(span, self._spans.get(id, 0))
+        self.spans[id] = max(span, self.spans.get(id, 0))
 
 
 class Known:
@@ -41,11 +45,11 @@ class Known:
     """
 
     def __init__(self, deaths: Mapping[str, int]):
-        self._deaths = deaths
+        self.deaths = deaths
 
     def death(self, id: str, now: int) -> int | None:
         """As `Predictor.death`."""
-        return self._deaths.get(id)
+        return self.deaths.get(id)
 
     def freed(self, id: str, span: int) -> None:
         """As `Predictor.freed`: there is nothing to learn."""

@@ -13,13 +13,15 @@ class PackConfig:
 
     Args:
         capacity: stop at the first plan whose peak is at most this; None looks for the least peak.
-        seconds: time limit, at whose end the best plan so far is returned. A run that ends before
-            is the same for the same seed, whatever the number of threads.
+        seconds: time limit, at whose end the best plan so far is returned; one greedy plan is
+            always made. A run that ends before is the same for the same seed, whatever the number
+            of threads. Without a capacity it ends before when many rounds of exact search found
+            nothing, and traces too large for exact search end after the greedy orders.
         gap: without a capacity, a peak of (1 + gap) x lower bound is good enough.
         seed: of the local search and of the exact search's restarts.
         threads: searches side by side; 0 takes one for each core.
         moves: of the local search at most.
-        rounds: of the exact search, of 1, 1, 2, 1, 1, 2, 4, ... lengths; None has no limit.
+        rounds: of the exact search, of 1, 1, 2, 1, 1, 2, 4, ... lengths; None: as many as help.
         strategy: "groups" plans buffers of the same phase as blocks first (`groups.py`).
     """
 

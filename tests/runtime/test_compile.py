@@ -21,6 +21,8 @@ from loomax.runtime.compile import (
     topology_mesh,
 )
 
+CUDA = "jax_plugins.xla_cuda13"
+
 
 def one(x, y):
     return {"largest": (x * y).max(), "sorted": jnp.sort(x)}
@@ -181,11 +183,18 @@ def test_setup_makes_devices_and_a_cache(tmp_path):
         ((), None, "", False),
         (("libtpu",), "accel0", "", False),
         (("libtpu",), "vfio/0", "", False),
-        (("libtpu", "jax_cuda12_plugin"), None, "", False),
+        (("libtpu",), "nvidia0", "", True),
         (("libtpu",), None, "tpu", False),
+        ((CUDA,), None, "", True),
+        ((CUDA,), "vfio/0", "", True),
+        ((CUDA,), "nvidiactl", "", False),
+        ((CUDA,), None, "cuda", False),
+        (("libtpu", CUDA), None, "", True),
+        (("libtpu", CUDA), "accel0", "", False),
+        (("libtpu", CUDA), "dxg", "", False),
     ],
 )
-def test_a_tpu_is_looked_for_only_where_one_can_be(
+def test_only_devices_that_can_be_here_are_looked_for(
     tmp_path, monkeypatch, installed, node, platforms, needless
 ):
     monkeypatch.setenv("JAX_PLATFORMS", platforms)
@@ -194,4 +203,4 @@ def test_a_tpu_is_looked_for_only_where_one_can_be(
     if node:
         (tmp_path / node).parent.mkdir(exist_ok=True)
         (tmp_path / node).touch()
-    assert compile_module._needless_libtpu(tmp_path) == needless
+    assert compile_module._compiles_only(tmp_path) == needless

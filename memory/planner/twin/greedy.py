@@ -1,5 +1,7 @@
 """Placing buffers one after the other, in some order, into the gaps that are left."""
 
+import math
+import time
 from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +12,19 @@ from loomax.memory.planner.twin.problem import NEVER, Problem
 
 # The lowest gap that is large enough, or the smallest such gap.
 Fit = Literal["first", "best"]
-Order = Literal["size", "area", "length", "pressure", "birth"]
-ORDERS: tuple[Order, ...] = ("size", "area", "length", "pressure", "birth")
+Order = Literal["size", "area", "length", "pressure", "birth", "stack"]
+CLOCK_EVERY = 256
+# With one over the share of the time from which on a buffer counts as long, in "stack".
+RULES: tuple[tuple[Order, int], ...] = (
+    ("stack", 16),
+    ("stack", 64),
+    ("stack", 4),
+    ("size", 0),
+    ("area", 0),
+    ("length", 0),
+    ("pressure", 0),
+    ("birth", 0),
+)
 
 
 @dataclass(frozen=True)
@@ -22,17 +35,29 @@ class Greedy:
     peak: int
 
 
-def sorted_by(problem: Problem, order: Order) -> list[int]:
-    """Buffers by one of the orders, ties by the smaller index."""
+def sorted_by(problem: Problem, order: Order, parts: int = 0) -> list[int]:
+    """Buffers by one of the orders, ties by the smaller index.
+
+    "stack": what lives for one of `parts` parts of the time comes first, the last death first, as
+    what a forward pass keeps for its backward pass forms a stack; then the others, the fullest
+    times first.
+    """
     size, width, first = problem.size, problem.width, problem.first
-    loads = pressure(problem) if order == "pressure" else ()
+    loads = pressure(problem) if order in ("pressure", "stack") else ()
+
+    def stack(i: int) -> tuple[float, ...]:
+        if width(i) * parts >= problem.sections:
+            return 0.0, -float(problem.last[i]), -float(size[i])
+        return 1.0, -float(loads[i]), -float(size[i])
+
     # Floats, as in the compiled planner, so that ties are the same.
-    keys: dict[Order, Callable[[int], tuple[float, float]]] = {
+    keys: dict[Order, Callable[[int], tuple[float, ...]]] = {
         "size": lambda i: (-float(size[i]), -float(width(i))),
         "area": lambda i: (-float(size[i]) * width(i), -float(size[i])),
         "length": lambda i: (-float(width(i)), -float(size[i])),
         "pressure": lambda i: (-float(loads[i]), -float(size[i])),
         "birth": lambda i: (float(first[i]), -float(size[i])),
+        "stack": stack,
     }
     return sorted(range(problem.count), key=keys[order])
 
@@ -47,10 +72,15 @@ def pressure(problem: Problem) -> list[int]:
     return [max(load[s] for s in problem.span(buffer)) for buffer in range(problem.count)]
 
 
-def place_in_order(problem: Problem, order: Sequence[int], fit: Fit) -> tuple[int, ...]:
+def place_in_order(
+    problem: Problem, order: Sequence[int], fit: Fit, end: float = math.inf
+) -> tuple[int, ...]:
+    """Offsets; none when the clock shows `end` before all are placed."""
     offsets = [0] * problem.count
     placed: list[int] = []  # by offset
-    for buffer in order:
+    for count, buffer in enumerate(order, 1):
+        if count % CLOCK_EVERY == 0 and time.monotonic() > end:
+            return ()
         offsets[buffer] = find_gap(problem, placed, offsets, buffer, fit)
         insort(placed, buffer, key=lambda other: offsets[other])
     return tuple(offsets)
@@ -73,16 +103,21 @@ def find_gap(
     return level if best is None else best
 
 
-def greedy_portfolio(problem: Problem, goal: int) -> Greedy:
-    """Best of all orders and both fits; stops as soon as the peak is at most `goal`."""
+def greedy_portfolio(problem: Problem, goal: int, end: float) -> Greedy:
+    """Best of all rules and both fits.
+
+    Stops as soon as the peak is at most `goal`, or the clock, after the first, shows `end`.
+    """
     best = Greedy((), "first", (), NEVER)
-    for name in ORDERS:
-        order = tuple(sorted_by(problem, name))
+    for name, parts in RULES:
+        order = tuple(sorted_by(problem, name, parts))
         for fit in ("first", "best"):
-            offsets = place_in_order(problem, order, fit)
+            offsets = place_in_order(problem, order, fit, end if best.offsets else math.inf)
+            if not offsets:
+                return best
             peak = problem.peak(offsets)
             if peak < best.peak:
                 best = Greedy(order, fit, offsets, peak)
-            if best.peak <= goal:
+            if best.peak <= goal or time.monotonic() > end:
                 return best
     return best

@@ -1,14 +1,19 @@
 """Local search on the order in which a greedy rule places the buffers."""
 
+import time
+
 from loomax.memory.planner.twin.greedy import Greedy, place_in_order
 from loomax.memory.planner.twin.problem import Problem
 from loomax.memory.planner.twin.random import SplitMix
 
 
-def improve_order(problem: Problem, plan: Greedy, goal: int, moves: int, seed: int) -> Greedy:
+def improve_order(
+    problem: Problem, plan: Greedy, goal: int, moves: int, seed: int, end: float
+) -> Greedy:
     """Moves a buffer of the peak, or one that lives with it, to an earlier place in the order.
 
-    Keeps what is not worse; ends after `moves`, or when the peak is at most `goal`.
+    Keeps what is not worse; ends after `moves`, when the peak is at most `goal`, or when the clock
+    shows `end`.
     """
     random = SplitMix(seed)
     positions = positions_at_peak(problem, plan)
@@ -19,7 +24,9 @@ def improve_order(problem: Problem, plan: Greedy, goal: int, moves: int, seed: i
         target = random.below(source)
         order = list(plan.order)
         order.insert(target, order.pop(source))
-        offsets = place_in_order(problem, order, plan.fit)
+        offsets = place_in_order(problem, order, plan.fit, end)
+        if not offsets or time.monotonic() > end:
+            break
         peak = problem.peak(offsets)
         if peak <= plan.peak:
             plan = Greedy(tuple(order), plan.fit, offsets, peak)

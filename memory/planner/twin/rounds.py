@@ -22,7 +22,11 @@ STRATEGIES: tuple[tuple[Prefer, Tie], ...] = (
 )
 LEAST_NODES = 1_000
 NODES_PER_BUFFER = 8
-MOST_ENTRIES = 4_000_000
+# Buffers times pairs of (buffer, section): one descent takes a node for each buffer, and a node
+# looks at most of the pairs. Above, not even the first would end.
+MOST_WORK = 1e9
+# Rounds without a better plan or bound, beside four times those before, after which it gives up.
+PATIENCE = 32
 MOVE_WORK = 30_000_000
 BISECTIONS = 6
 
@@ -92,15 +96,18 @@ class Rounds:
         self.problem, self.options, self.end, self.found = problem, options, end, found
         self.unit = math.gcd(*problem.size)
         self.team: Team | None = None
+        self.turn = self.improved = 0
 
     def run(self) -> None:
-        unit, turn = max(LEAST_NODES, NODES_PER_BUFFER * self.problem.count), 0
-        while turn != self.options.rounds and not self._done():
-            turn += 1
-            nodes = unit * luby(turn)
+        unit = max(LEAST_NODES, NODES_PER_BUFFER * self.problem.count)
+        while self.turn != self.options.rounds and not self._done():
+            if self.options.capacity < 0 and self.turn > PATIENCE + 4 * self.improved:
+                return
+            nodes = unit * luby(self.turn + 1)
             self._attempt(nodes)
             if self.options.capacity < 0:
                 self._bisect(nodes)
+            self.turn += 1
 
     def _done(self) -> bool:
         found, capacity = self.found, self.options.capacity
@@ -131,10 +138,11 @@ class Rounds:
         found.nodes += team.nodes
         if outcome == "impossible":
             above = team.capacity // self.unit * self.unit + self.unit
-            found.lower_bound = max(found.lower_bound, above)
+            if above > found.lower_bound:
+                found.lower_bound, self.improved = above, self.turn
         if outcome == "found":
             found.offsets, found.method = team.offsets, "search"
-            found.peak = self.problem.peak(team.offsets)
+            found.peak, self.improved = self.problem.peak(team.offsets), self.turn
         return outcome
 
 
@@ -145,15 +153,15 @@ def make_plan(
     end = time.monotonic() + options.seconds
     problem = make_problem(lower, upper, size)
     goal = options.goal(problem.bound)
-    greedy = greedy_portfolio(problem, goal)
+    greedy = greedy_portfolio(problem, goal, end)
     found = Found(greedy.offsets, greedy.peak, problem.bound, "greedy")
     if found.peak <= goal:
         return found
     moves = min(options.moves, MOVE_WORK // problem.count**2)
-    better = improve_order(problem, greedy, goal, moves, options.seed)
+    better = improve_order(problem, greedy, goal, moves, options.seed, end)
     if better.peak < found.peak:
         found = Found(better.offsets, better.peak, problem.bound, "local")
     entries = sum(problem.width(buffer) for buffer in range(problem.count))
-    if found.peak > goal and entries <= MOST_ENTRIES:
+    if found.peak > goal and float(entries) * problem.count <= MOST_WORK:
         Rounds(problem, options, end, found).run()
     return found

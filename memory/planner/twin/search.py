@@ -20,6 +20,8 @@ Tie = Literal["floor", "slack"]
 
 REMEMBERED = 1_000_000
 DEPTH = 8_000
+# Nodes of larger problems take longer than to look at the clock.
+QUICK_COUNT = 600
 # Of Python, for one decision; a buffer can take two.
 FRAMES = 12
 ORDER_OF: dict[Prefer, Order] = {
@@ -57,6 +59,8 @@ class Search:
 
     def run(self, nodes: int, end: float) -> Outcome:
         """Searches for `nodes` more nodes; every call after the first shuffles the order."""
+        if time.monotonic() > end:
+            return "stopped"
         self._last_node, self._end, self._stopped = self.nodes + nodes, end, False
         self._rank_buffers()
         self._runs += 1
@@ -89,7 +93,8 @@ class Search:
         self.nodes += 1
         if self.nodes > self._last_node or depth > DEPTH:
             self._stopped = True
-        if self.nodes % 64 == 0 and time.monotonic() > self._end:
+        looks = self.problem.count > QUICK_COUNT or self.nodes % 64 == 0
+        if looks and time.monotonic() > self._end:
             self._stopped = True
         return self._stopped
 

@@ -232,13 +232,13 @@ def test_random_events_never_overlap(data):
     soak.finish()
 
 
-def test_a_hundred_thousand_random_events_never_overlap():
+def test_twenty_thousand_random_events_never_overlap():
     draw = random.Random(1)
     trace = random_trace(draw, 60)
     sizes = {record.id: record.size for record in trace.records}
     soak = Soak(Planned(trace, pack(trace, QUICK).offsets, alignment=64))
     names = list(sizes) + [f"x{at}" for at in range(40)]
-    for _ in range(100_000):
+    for _ in range(20_000):
         name = draw.choice(names)
         if name in soak.live:
             soak.free(name)

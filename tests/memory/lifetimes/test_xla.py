@@ -1,5 +1,6 @@
 """XLA's own decisions: against its memory analysis, by sweep, and cut or damaged dumps."""
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -7,11 +8,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from loomax.memory.lifetimes.xla import compile_traced, dumps_in, parse_program, read_dump
+from loomax.memory.lifetimes.xla import (
+    NOT_CACHED,
+    compile_traced,
+    dumps_in,
+    parse_program,
+    read_dump,
+)
 from loomax.memory.lifetimes.xla_proto import decode_assignment
 from loomax.memory.lifetimes.xla_wire import Message
 from loomax.memory.planner.pack import pack
 from loomax.memory.planner.plan import check_plan
+from loomax.runtime.gpu_aot import gpu_mesh
 
 DIM, BATCH, LAYERS = 32, 16, 4
 
@@ -53,7 +61,9 @@ def dumped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dump")
     for name in ("step", "loop"):
         options = {"xla_dump_to": str(folder), "xla_dump_hlo_as_proto": True}
-        lowered(name).compile(compiler_options=options)
+        # JAX may hold the program in its cache, from which it comes without buffers.
+        fresh = {NOT_CACHED: 15 + secrets.randbelow(2**30)}
+        lowered(name).compile(compiler_options=options | fresh)
     return folder
 
 
@@ -231,3 +241,17 @@ def test_flipped_bytes_give_an_error_with_the_name_or_a_valid_trace(dumped):
         else:
             check_plan(program.heap, program.offsets, program.heap_bytes)
     assert refused > 5
+
+
+def test_a_gpu_program_is_read_like_others():
+    extra = "needs the GPU compiler: pip install 'loomax[gpu-aot]'"
+    pytest.importorskip("jax_plugins.xla_cuda13", reason=extra)
+    where = jax.NamedSharding(gpu_mesh("h100"), jax.P())
+    x = jax.ShapeDtypeStruct((BATCH, DIM), jnp.float32, sharding=where)
+    weight = jax.ShapeDtypeStruct((DIM, DIM), jnp.float32, sharding=where)
+    compiled, program = compile_traced(jax.jit(step, donate_argnums=0).lower([weight] * LAYERS, x))
+    stats = compiled.memory_analysis()
+    assert program.heap_bytes == stats.temp_size_in_bytes > 0
+    assert program.left_out == ()
+    check_plan(program.heap, program.offsets, program.heap_bytes)
+    assert stats.peak_memory_in_bytes <= program.peak

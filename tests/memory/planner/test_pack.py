@@ -2,17 +2,20 @@
 
 import functools
 import itertools
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomax.jaxlib_ext import planner as native
+from loomax.memory.lifetimes.pipeline_schedule import interleaved
 from loomax.memory.lifetimes.record import Lifetime
 from loomax.memory.lifetimes.trace import Trace
 from loomax.memory.planner.config import PackConfig
 from loomax.memory.planner.pack import pack
 from loomax.memory.planner.plan import check_plan
+from loomax.memory.planner.twin import rounds
 
 # Ends by itself, so that results do not depend on the machine.
 QUICK = PackConfig(seconds=600.0, rounds=3, moves=20)
@@ -87,6 +90,52 @@ def test_a_bound_above_most_live_is_proved(engine):
     assert (plan.peak, plan.lower_bound, plan.optimal) == (8, 8, True)
     within = pack(trace, PackConfig(capacity=7, seconds=600.0))
     assert (within.peak, within.lower_bound) == (8, 8)
+
+
+def pipeline_steps() -> tuple[Lifetime, ...]:
+    """One device under 1F1B: each layer keeps buffers for its backward pass, and has others."""
+    sizes = {layer: random.Random(layer).sample(range(1, 99), 4) for layer in range(4)}
+    records, born, time = [], {}, 0
+    for work in interleaved(4, 1, 8, 0):
+        layers = range(4) if work.forward else reversed(range(4))
+        for layer in layers:
+            for at, size in enumerate(sizes[layer]):
+                name = f"{work.microbatch}.{layer}.{at}"
+                if at % 2:
+                    records.append(Lifetime(f"{work.name}.{layer}.{at}", size, time, time + 2))
+                elif work.forward:
+                    born[name] = time
+                else:
+                    records.append(Lifetime(name, size, born[name], time + 1))
+                time += 1
+    return tuple(records)
+
+
+def test_stacks_of_a_pipeline_are_seen_without_phases():
+    """Orders that look at sizes first leave several percent here."""
+    trace = Trace(pipeline_steps())
+    plan = pack(trace, PackConfig(seconds=600.0, rounds=0, moves=0))
+    check_plan(trace, plan.offsets, plan.peak)
+    assert plan.optimal
+
+
+def test_what_is_too_large_for_exact_search_ends_by_itself():
+    if not native.available():
+        pytest.skip("no compiled planner")
+    draw = random.Random(0)
+    births = [draw.randrange(3000) for _ in range(2500)]
+    records = [Lifetime(f"{i}", draw.randint(1, 999), b, b + 900) for i, b in enumerate(births)]
+    plan = pack(Trace(tuple(records)), PackConfig(seconds=600.0, moves=3))
+    assert plan.nodes == 0 and plan.peak >= plan.lower_bound
+
+
+def test_a_search_that_finds_nothing_ends_by_itself(monkeypatch):
+    monkeypatch.setattr(native, "available", lambda: False)
+    # Rounds of a few nodes find nothing.
+    for name, value in (("LEAST_NODES", 1), ("NODES_PER_BUFFER", 0), ("PATIENCE", 5)):
+        monkeypatch.setattr(rounds, name, value)
+    plan = pack(Trace(gap_instance()), PackConfig(seconds=600.0, moves=0))
+    assert plan.nodes > 0 and plan.gap > 0
 
 
 def test_the_example_of_the_public_format(engine):

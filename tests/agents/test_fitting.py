@@ -1,0 +1,93 @@
+"""`fit` on shipped configurations: the debug ones, compiled for this CPU."""
+
+from dataclasses import replace
+
+import jax
+import pytest
+
+from loomax.agents.fitting import fit_config, search_config, subject_of
+from loomax.agents.pretrain.forms import largest_stage
+from loomax.agents.pretrain.presets import CONFIGS as PRETRAINING
+from loomax.agents.rl.presets import CONFIGS as POLICIES
+from loomax.memory.forms.form import Form
+from loomax.runtime.target import parse_target
+
+LM = PRETRAINING["lm-debug"]
+
+
+@pytest.fixture(scope="module")
+def target():
+    return parse_target("cpu", LM.mesh)
+
+
+@pytest.fixture(autouse=True)
+def no_verdicts(monkeypatch, tmp_path):
+    monkeypatch.setattr("loomax.agents.fitting.cache_folder", lambda kind: tmp_path / kind)
+
+
+def test_the_stage_that_computes_most_is_taken():
+    assert largest_stage(LM) == 1
+    parts = replace(LM, stages=(LM.stages[0], replace(LM.stages[1], accumulate=4)))
+    assert largest_stage(parts) == 0
+
+
+def test_a_language_models_step_is_fitted_and_its_config_says_how(target):
+    subject = subject_of(LM, None, target.mesh)
+    assert subject.given == Form("none", "scan", 1)
+    search = search_config(subject, target, 2**40)
+    none, full = (search.ask(Form(remat, "scan")).verdict for remat in ("none", "full"))
+    assert full.temp_bytes < none.temp_bytes
+    subject = replace(subject, layers=("scan",), names=())
+    budget = (none.peak_bytes + full.peak_bytes) // 2
+    plan = fit_config(subject, target, budget, levers=False, most=6)
+    assert plan.chosen.verdict.peak_bytes <= budget
+    config = subject.apply(plan.chosen.form)
+    assert config.model.remat == plan.chosen.form.remat != "none"
+    assert [stage.accumulate for stage in config.stages] == [1, 1]
+
+
+def test_what_is_compiled_is_the_trainers_own_step(target):
+    """The verdict equals what the learner's step takes, jitted as the trainer does it."""
+    from loomax.agents.pretrain.learner import Learner
+
+    subject = subject_of(LM, None, target.mesh)
+    verdict = search_config(subject, target, 2**40).ask(subject.given).verdict
+    learner, stage = Learner(LM, target.mesh), LM.stages[1]
+    state = jax.eval_shape(learner.draw, key=jax.random.key(0))
+    shape = (stage.batch, stage.length + 1)
+    rows = [jax.ShapeDtypeStruct(shape, kind) for kind in ("int32", "int32", "float32")]
+    step = jax.jit(lambda *a: learner.step(stage, *a), donate_argnums=0)
+    said = step.lower(state, *rows).compile().memory_analysis()
+    assert said.temp_size_in_bytes == pytest.approx(verdict.temp_bytes, rel=0.01)
+    assert said.argument_size_in_bytes == verdict.argument_bytes
+
+
+def test_microbatches_become_accumulation(target):
+    subject = subject_of(LM, None, target.mesh)
+    assert list(subject.parts) == [2, 4, 8]
+    config = subject.apply(Form("full", "list", 4))
+    assert config.model.unroll
+    assert {stage.accumulate for stage in config.stages} == {4}
+
+
+def test_a_policys_programs():
+    mesh = parse_target("cpu").mesh
+    debug = POLICIES["debug"]
+    subject = subject_of(debug, "sft", mesh)
+    assert subject.title == "debug, sft"
+    assert subject.apply(Form("keep:2")).policy.model.remat == "keep:2"
+    with pytest.raises(ValueError, match="only remat varies"):
+        subject.apply(Form(microbatches=2))
+    with pytest.raises(ValueError, match="unknown program 'upd'.*did you mean update"):
+        subject_of(debug, "upd", mesh)
+    with pytest.raises(ValueError, match="config 'point-mass' has no flow VLA"):
+        subject_of(POLICIES["point-mass"], None, mesh)
+    with pytest.raises(ValueError, match="unknown program 'update'"):
+        subject_of(LM, "update", mesh)
+
+
+def test_a_policys_step_takes_less_when_recomputed():
+    target, debug = parse_target("cpu"), POLICIES["debug"]
+    search = search_config(subject_of(debug, "sft", target.mesh), target, 2**40)
+    none, full = (search.ask(Form(remat)).verdict for remat in ("none", "full"))
+    assert full.flops > none.flops
