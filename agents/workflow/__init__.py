@@ -1,0 +1,1 @@
+"""Workflows of stages: profile, plan, simulate."""

@@ -1,0 +1,83 @@
+"""Ways to run the stages of a cycle. Imports no JAX."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from loomax.agents.workflow.fit import Fit
+from loomax.agents.workflow.hardware import Hardware
+from loomax.agents.workflow.plan.front import pareto
+from loomax.agents.workflow.plan.problem import Option
+from loomax.agents.workflow.plan.ring import Ring, Station
+from loomax.agents.workflow.workflow import Call
+
+# Into how many parts a batch may be cut to go round a cycle.
+TURNS = (1, 2, 4, 8)
+
+
+def divisors(number: int, most: int) -> list[int]:
+    """The divisors of a number up to a bound: JAX shards a batch over those."""
+    return [n for n in range(1, min(number, most) + 1) if number % n == 0]
+
+
+def together(calls: tuple[Call, ...], fits: list[Fit], batch: int, n: int, call_s: float) -> Option:
+    """All calls one after the other on the same devices; `call_s` is added to each."""
+    costs = [one.option(batch, n) for one in fits]
+    return Option(
+        n,
+        sum(call.times * (cost.seconds + call_s) for call, cost in zip(calls, costs, strict=True)),
+        sum(cost.resident_bytes for cost in costs),
+        max(cost.working_bytes for cost in costs),
+    )
+
+
+def rings(
+    calls: tuple[Call, ...],
+    fits: list[Fit],
+    batch: int,
+    most: int,
+    hardware: Hardware,
+    bytes_per_item: Callable[[int], float],
+) -> list[Option]:
+    """The cycle with each stage on devices of its own, those ways that no other one beats.
+
+    Args:
+        bytes_per_item: from the stage of this index to the next one, over all rounds.
+    """
+    rounds = calls[0].times
+    if len(calls) < 2 or any(call.times != rounds or call.batch_axis is None for call in calls):
+        return []
+    found: list[Option] = []
+    for turns in TURNS:
+        if batch % turns:
+            continue
+        part = batch // turns
+        costs = [[one.option(part, n) for n in divisors(part, most)] for one in fits]
+        moves = [
+            hardware.link_latency_s + bytes_per_item(i) * part / rounds / hardware.link_bytes_per_s
+            for i in range(len(calls))
+        ]
+        for chosen in itertools.product(*costs):
+            if sum(option.devices for option in chosen) <= most:
+                found.append(_ring(calls, chosen, moves, turns, rounds, hardware.dispatch_s))
+    rows = [(o.devices, o.seconds, o.resident_bytes, o.working_bytes) for o in found]
+    return [found[i] for i in pareto(np.array(rows, float).reshape(-1, 4))]
+
+
+def _ring(
+    calls: tuple[Call, ...],
+    chosen: tuple[Option, ...],
+    moves: list[float],
+    turns: int,
+    rounds: int,
+    call_s: float,
+) -> Option:
+    stations = tuple(
+        Station(call.name, option.devices, option.seconds + call_s, move)
+        for call, option, move in zip(calls, chosen, moves, strict=True)
+    )
+    ring = Ring(stations, turns, rounds)
+    resident = max(option.resident_bytes for option in chosen)
+    peak = max(option.resident_bytes + option.working_bytes for option in chosen)
+    return Option(ring.devices, ring.seconds, resident, peak - resident, ring)
