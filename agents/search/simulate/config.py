@@ -1,15 +1,13 @@
-"""What is simulated: costs, agents and policies. Imports no JAX."""
+"""What is simulated: costs and agents. Imports no JAX."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from loomax.agents.search.speculate.config import HIT_RATES
+from loomax.agents.search.speculate.order import OrderConfig
+
 # (requests that decode, prompt tokens that are prefilled) -> seconds of one engine step
 StepSeconds = Callable[[int, int], float]
-# Directly sampled actions that equal the reasoned one, by step. The first and last are SPAgent's
-# (arXiv 2511.20048, figure 1b, steps 1 and later), those between are assumed.
-HIT_RATES = (0.734, 0.5, 0.33, 0.22, 0.15, 0.11)
-
-MOST_DRAFTS = 8
 
 
 @dataclass(frozen=True)
@@ -21,8 +19,10 @@ class EngineConfig:
         slots: requests that run at once.
         chunk: prompt tokens that a step prefills at most.
         prefix_cache: whether a turn prefills only what is new in it.
-        fork: whether a draft shares the pages of its request; else it prefills the context, or
-            one token with a prefix cache.
+        fork: whether a draft shares the pages of its request; else it prefills what the prefix
+            cache does not have.
+        cache_tokens: that the KV cache holds; None is enough for everybody.
+        order: of the queue.
     """
 
     step_s: StepSeconds
@@ -30,12 +30,16 @@ class EngineConfig:
     chunk: int = 512
     prefix_cache: bool = True
     fork: bool = True
+    cache_tokens: int | None = None
+    order: OrderConfig = OrderConfig()
 
     def __post_init__(self):
         if self.slots < 1 or self.chunk < 1:
             raise ValueError(f"slots {self.slots} and chunk {self.chunk} must be at least 1")
         if not self.step_s(1, 0) > 0:
             raise ValueError(f"step_s(1, 0) is {self.step_s(1, 0)}; a step takes more than 0 s")
+        if self.cache_tokens is not None and self.cache_tokens < 1:
+            raise ValueError(f"cache_tokens is {self.cache_tokens}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,14 @@ class AgentConfig:
     def __post_init__(self):
         if not 1 <= self.steps[0] <= self.steps[1]:
             raise ValueError(f"steps is {self.steps}; give two bounds, from 1 on, in order")
+        # Tags and a name.
+        for name, least in (("reasoning", 2), ("action", 3), ("answer", 3)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it needs {least} tokens")
+        if self.prompt < 1 or self.observation < 1:
+            raise ValueError(
+                f"prompt {self.prompt} and observation {self.observation} must be at least 1"
+            )
         chances = {"accept_hit": self.accept_hit, "accept_miss": self.accept_miss}
         chances |= {"hit_rates": min(self.hit_rates), "hit_rates ": max(self.hit_rates)}
         for name, value in chances.items():
@@ -71,33 +83,3 @@ class AgentConfig:
                 raise ValueError(f"{name.strip()} holds {value}; a chance is 0 to 1")
         if self.tool_s < 0 or self.tool_sigma < 0:
             raise ValueError(f"tool_s {self.tool_s} and tool_sigma {self.tool_sigma} must be >= 0")
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How an agent speculates; without anything it is naive.
-
-    Args:
-        drafts: of the verified phase, beside the reasoning.
-        aggressive: unverified steps at most, before the verified phase.
-        adaptive: whether drafts are only made where they are expected to pay (level 1).
-        drafts_first: whether drafts go ahead of reasoning in the engine's queue (level 2).
-    """
-
-    name: str
-    drafts: int = 0
-    aggressive: int = 0
-    adaptive: bool = False
-    drafts_first: bool = False
-
-    def __post_init__(self):
-        if not 0 <= self.drafts <= MOST_DRAFTS or self.aggressive < 0:
-            raise ValueError(
-                f"drafts is {self.drafts}, aggressive {self.aggressive}: give 0 to {MOST_DRAFTS} "
-                "drafts and at least 0 aggressive steps"
-            )
-
-
-NAIVE = Policy("naive")
-PREDICT_VERIFY = Policy("predict-verify", drafts=4)
-TWO_PHASE = Policy("two-phase", drafts=4, aggressive=3, adaptive=True, drafts_first=True)

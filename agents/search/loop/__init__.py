@@ -1,0 +1,1 @@
+"""The search agent: a model and tools in turns."""

@@ -1,0 +1,1 @@
+"""Speculation: when to draft, how much, when to trust a draft."""
