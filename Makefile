@@ -1,10 +1,13 @@
 # Two commands are all there is to know, on a fresh machine and in either order:
 #   make train    set up what is missing, then run the main job
 #   make test     set up what is missing, then run the tests
-# Also: make lint, make clean.  ARGS="..." adds options to the command that is run.
+# Also: make lint, make clean.  ARGS="..." adds options to the command that is run; WORKERS=1 runs
+# the tests in one process.
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Most of the time is compilation, which takes one core.
+WORKERS ?= 2
 # Inside .venv, so that removing it by hand is enough to start again.
 DONE := .venv/done
 
@@ -15,7 +18,7 @@ train: $(DONE)/setup
 	$(BIN)/loomax train --config quickstart $(ARGS)
 
 test: $(DONE)/setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(DONE)/setup
 	$(BIN)/ruff check .

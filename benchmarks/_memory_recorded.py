@@ -7,24 +7,25 @@ of its own; what was there before is not in the trace:
               (benchmarks/rl_step.py). Iterations repeat, so all is planned.
     serving   a small Transformer that answers requests which come at random, with prompts and
               answers of random lengths: prefill by bucket, then all active requests decode in
-              turn, each with a cache of its own. Nothing is known ahead and nothing is planned: the
-              second half is served online, with lifetimes learned from the first. "planned ahead"
-              knows all of it.
+              turn, each with a cache of its own. Nothing is known ahead and nothing is planned.
+              "planned ahead" knows all of it.
 
 Then the traces are replayed: by ours, and by PyTorch's and XLA's allocators, restated
 (docs/memory.md), with what they reserve without a limit; BFC, which takes all of its capacity at
 once, with the least capacity that works. Sizes count in multiples of 512 bytes.
 
-Rows: trace-rl-loop/fragmentation and trace-serving/fragmentation, 1 - lower bound / reserved.
+One recording of requests hangs on a few moments, so that streams of requests with many seeds
+(`_memory_streams.py`) are served as well.
+
+Rows: trace-rl-loop/fragmentation and trace-serving/fragmentation, 1 - lower bound / reserved, and
+those of the streams.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
 from dataclasses import dataclass, replace
-from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._memory_traces import one_region, row
+from benchmarks import _memory_streams
+from benchmarks._memory_streams import ALIGNMENT, online
+from benchmarks._memory_traces import PEERS, one_region, row
 from benchmarks._rows import Row
 from loomax.jaxlib_ext import arena
 from loomax.jaxlib_ext.arena import ArenaOptions
-from loomax.memory.allocator.peers.torch_caching import TorchCaching
-from loomax.memory.allocator.peers.torch_expandable import TorchExpandable
-from loomax.memory.allocator.planned import Planned
-from loomax.memory.allocator.predict import Learned
 from loomax.memory.allocator.protocol import MIB
-from loomax.memory.allocator.replay import events, least_capacity, replay
+from loomax.memory.allocator.replay import least_capacity, replay
 from loomax.memory.lifetimes.log_file import read_log
 from loomax.memory.lifetimes.trace import Trace
 from loomax.memory.planner.config import PackConfig
@@ -50,7 +49,6 @@ from loomax.memory.planner.plan import check_plan
 from loomax.runtime.compile import setup_cpu
 
 ROOT = Path(__file__).resolve().parent.parent
-ALIGNMENT = 512
 THRESHOLD = 512
 BUCKETS = (32, 64, 128, 256)
 PACK = PackConfig(seconds=20.0, gap=1e-4)
@@ -63,8 +61,7 @@ def run_rl_loop(quick: bool, log: Path) -> None:
     from loomax.agents.rl.toy import point_mass
 
     config = point_mass()
-    envs, calls = (32, 2) if quick else (256, 4)
-    rl = replace(config.rl, rollout=replace(config.rl.rollout, envs=envs, calls=calls))
+    rl = replace(config.rl, rollout=replace(config.rl.rollout, envs=32 if quick else 256, calls=4))
     policy = MLPPolicyConfig(horizon=config.rl.rollout.chunk, width=16 if quick else 128)
     loop = SeparateJits(replace(config, rl=rl, policy=policy))
 
@@ -158,37 +155,6 @@ def aligned(trace: Trace) -> Trace:
     return Trace(records, trace.source)
 
 
-PEERS = {"torch-caching": TorchCaching, "torch-expandable": TorchExpandable}
-
-
-def halves(trace: Trace) -> tuple[Trace, Trace]:
-    """The buffers born in the first half of all events, and those born in the second."""
-    middle = max(record.birth for record in trace.records) / 2
-    early = tuple(record for record in trace.records if record.birth <= middle)
-    late = tuple(record for record in trace.records if record.birth > middle)
-    return Trace(early, trace.source), Trace(late, trace.source)
-
-
-def named_events(trace: Trace) -> list[tuple[bool, str, int]]:
-    """(whether it is allocated, name, size) in order, with names that come again.
-
-    A run knows of a buffer its size, and which of those alive with this size it is.
-    """
-    free: dict[int, list[int]] = defaultdict(list)
-    counts: dict[int, int] = defaultdict(int)
-    names: dict[str, int] = {}
-    found = []
-    for born, record in events(trace):
-        if born:
-            spare = free[record.size]
-            names[record.id] = heappop(spare) if spare else counts[record.size]
-            counts[record.size] = max(counts[record.size], names[record.id] + 1)
-        else:
-            heappush(free[record.size], names[record.id])
-        found.append((born, f"{record.size}#{names[record.id]}", record.size))
-    return found
-
-
 def planned(trace: Trace) -> int:
     """Bytes of a plan of the whole trace."""
     plan = pack(trace, PACK)
@@ -196,28 +162,14 @@ def planned(trace: Trace) -> int:
     return plan.peak
 
 
-def online(profiled: Trace, trace: Trace) -> int:
-    """Bytes that a trace needs of which nothing is planned, with lives learned from another."""
-    predictor = Learned()
-    for part in (profiled, trace):
-        allocator = Planned(Trace(()), {}, predictor, alignment=ALIGNMENT)
-        for born, name, size in named_events(part):
-            if born:
-                allocator.malloc(name, size)
-            else:
-                allocator.free(name)
-    return allocator.reserved
-
-
 def fragmentation(name: str, trace: Trace) -> dict[str, float]:
     """Of ours and of the peers."""
     if name == "serving":
-        profiled, trace = halves(trace)
-        found = {"ours": online(profiled, trace), "planned ahead": planned(trace)}
+        found = {"ours": online(trace), "planned ahead": planned(trace)}
     else:
         found = {"ours": planned(trace)}
     for peer, make in PEERS.items():
-        found[peer] = replay(trace, make()).reserved
+        found[peer] = replay(trace, make(None)).reserved
         found[f"{peer} least"] = least_capacity(trace, make, 2 * MIB)
     found["bfc"] = least_capacity(trace, one_region, 256)
     bound = trace.lower_bound
@@ -228,11 +180,11 @@ def fragmentation(name: str, trace: Trace) -> dict[str, float]:
 
 
 def rows(quick: bool) -> list[Row]:
-    """Fragmentation of both traces; none where the arena is not built."""
+    """Fragmentation of all traces; of the streams only where the arena is not built."""
+    found = _memory_streams.rows(quick)
     if not arena.available():
         print("recorded traces: the arena is not built here")
-        return []
-    found = []
+        return found
     for name in PROGRAMS:
         lost = fragmentation(name, record(name, quick))
         for peer in (*PEERS, "bfc"):

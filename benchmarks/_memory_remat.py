@@ -5,10 +5,15 @@ The same step on a list of attention and MLP layers, in four forms: our remat, `
 parameters, and have to give the same losses.
 """
 
+import os
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +23,7 @@ from benchmarks._rows import Row, compare, take_turns
 from loomax.memory.schedule.remat import remat
 
 BENCH = "memory"
+ROOT = Path(__file__).resolve().parent.parent
 CASE = "remat-cpu"
 PEERS = ["jax.checkpoint", "scan-checkpoint", "no-remat"]
 RATE = 0.1
@@ -101,18 +107,59 @@ class Form:
         return spent
 
 
-def forms(size: Size, *, key: jax.Array) -> dict[str, Form]:
-    """Ours, then the peers."""
+def forms(size: Size, only: Sequence[str] = (), *, key: jax.Array) -> dict[str, Form]:
+    """Ours, then the peers; or some of them."""
     params = parameters(size, key=key)
     x = jax.random.normal(jax.random.fold_in(key, 1), (size.batch, size.length, size.width))
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
     block = partial(layer, size.heads)
-    return {
-        CASE: Form(apply_list, remat(block), params, x),
-        "jax.checkpoint": Form(apply_list, jax.checkpoint(block), params, x),
-        "scan-checkpoint": Form(apply_scan, jax.checkpoint(block), stacked, x),
-        "no-remat": Form(apply_list, block, params, x),
+    recipes = {
+        CASE: (apply_list, remat(block)),
+        "jax.checkpoint": (apply_list, jax.checkpoint(block)),
+        "scan-checkpoint": (apply_scan, jax.checkpoint(block)),
+        "no-remat": (apply_list, block),
     }
+    made = {}
+    for name in only or recipes:
+        apply, block = recipes[name]
+        stacked = apply is apply_scan
+        given = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params) if stacked else params
+        made[name] = Form(apply, block, given, x)
+    return made
+
+
+def grown_bytes(name: str, quick: bool) -> float:
+    """Most bytes by which a process grows while it takes steps in one form."""
+    command = [sys.executable, "-m", "benchmarks._memory_remat", name, str(int(quick))]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "LOOMAX_MALLOC": "0"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def watch(form: Form, steps: int) -> int:
+    """Growth of this process's resident memory over some steps, at its highest."""
+    before = highest = resident_bytes()
+    done = threading.Event()
+
+    def look() -> None:
+        nonlocal highest
+        while not done.wait(0.002):
+            highest = max(highest, resident_bytes())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for _ in range(steps):
+        form.cpu_s()
+    done.set()
+    watcher.join()
+    return highest - before
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def check_losses(made: dict[str, Form]) -> None:
@@ -124,12 +171,19 @@ def check_losses(made: dict[str, Form]) -> None:
 
 
 def rows(quick: bool) -> list[Row]:
-    """Temporary bytes of each form, and CPU seconds a step."""
+    """Temporary bytes of each form, growth of a process that runs it, and CPU seconds a step."""
     made = forms(QUICK if quick else FULL, key=jax.random.key(0))
+    grown = {name: [grown_bytes(name, quick)] for name in made}
     spent = take_turns({name: form.cpu_s for name, form in made.items()}, 3 if quick else 5)
     check_losses(made)
     held = {name: [form.temp_bytes] for name, form in made.items()}
     return [
         *compare(BENCH, "temp_bytes", "B", held, CASE, PEERS, "lower"),
+        *compare(BENCH, "rss_growth", "B", grown, CASE, PEERS, "lower"),
         *compare(BENCH, "cpu_s", "s", spent, CASE, PEERS, "lower"),
     ]
+
+
+if __name__ == "__main__":
+    chosen, size = sys.argv[1], QUICK if sys.argv[2] == "1" else FULL
+    print(watch(forms(size, [chosen], key=jax.random.key(0))[chosen], steps=3))

@@ -5,7 +5,8 @@
                without recomputation), replayed by PyTorch's and XLA's allocators, restated, and by
                the plan: trace-NAME/fragmentation, trace-mean/fragmentation_reduction (simulated)
     online     microseconds an allocation of the run-time allocator, compiled against its twin
-    recorded   an RL loop and a server, recorded as they run: trace-rl-loop, trace-serving
+    recorded   an RL loop and a server, recorded as they run: trace-rl-loop, trace-serving;
+               trace-streams-tiny, trace-streams (requests without a model)
     xla        buffers of our own compiled programs for CPU, TPU and GPU: XLA's heap and our plan
     arena      planned buffers under XLA:CPU against glibc: arena/cpu_s, faults, rss_over_plan
     fit        what `fit` finds for a TPU v5e and an H100: fit-v5e/peak_bytes, fit-h100/batch

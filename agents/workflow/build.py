@@ -48,17 +48,18 @@ def _unit(group: Group, workflow: Workflow, profile: Profile, hardware: Hardware
     fusable = all(call.fusable for call in calls)
     splits = all(call.batch_axis is not None for call in calls)
     joined = "+".join(call.stage for call in calls)
+    shares = calls[0].resident_shares if len(calls) == 1 else ()
     if len(calls) > 1 and joined in profile.stages:
         whole = fit(profile.stages[joined])
         parts = tuple((call.name, 1 / len(calls), call.times) for call in calls)
         if not all(call.stage in profile.stages for call in calls):
-            return Unit(group.name, partial(_measured, whole), fusable, splits, parts)
+            return Unit(group.name, partial(_measured, whole), fusable, splits, parts, shares)
     else:
         whole = None
     fits = [fit(profile.stage(call.stage)) for call in calls]
     options = _options(group, fits, whole, workflow, hardware)
     parts = _parts(group, fits, workflow.batch) if len(calls) > 1 else ()
-    return Unit(group.name, options, fusable, splits, parts)
+    return Unit(group.name, options, fusable, splits, parts, shares)
 
 
 def _measured(whole: Fit, batch: int, most: int) -> tuple[Option, ...]:

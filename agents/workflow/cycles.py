@@ -8,7 +8,7 @@ import numpy as np
 from loomax.agents.workflow.fit import Fit
 from loomax.agents.workflow.hardware import Hardware
 from loomax.agents.workflow.plan.front import pareto
-from loomax.agents.workflow.plan.problem import Option
+from loomax.agents.workflow.plan.problem import Option, held
 from loomax.agents.workflow.plan.ring import Ring, Station
 from loomax.agents.workflow.workflow import Call
 
@@ -27,7 +27,9 @@ def together(calls: tuple[Call, ...], fits: list[Fit], batch: int, n: int, call_
     return Option(
         n,
         sum(call.times * (cost.seconds + call_s) for call, cost in zip(calls, costs, strict=True)),
-        sum(cost.resident_bytes for cost in costs),
+        held(
+            [(c.resident_bytes, call.resident_shares) for c, call in zip(costs, calls, strict=True)]
+        ),
         max(cost.working_bytes for cost in costs),
     )
 

@@ -76,7 +76,11 @@ def loop(body: Callable[[PyTree], PyTree], carry: PyTree, steps: int) -> PyTree:
 
 def size_in_bytes(structure: PyTree) -> int:
     """Of arrays, or of their shapes and types."""
-    return sum(
-        int(leaf.size) * jax.dtypes.itemsize_bits(leaf.dtype) // 8
-        for leaf in jax.tree.leaves(structure)
-    )
+    return sum(int(leaf.size) * _bits(leaf.dtype) // 8 for leaf in jax.tree.leaves(structure))
+
+
+def _bits(dtype: Any) -> int:
+    """Of an element; typed keys count as what they hold."""
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        return 8 * dtype.itemsize
+    return jax.dtypes.itemsize_bits(dtype)

@@ -28,7 +28,7 @@ def trace(program: Callable, *inputs: PyTree, batch: int | None = None) -> Workf
     """
     graph = _Graph()
     try:
-        program(*(graph.wrap(value) for value in inputs))
+        program(*(graph.wrap(value, f"input {i}") for i, value in enumerate(inputs)))
     except TypeError as error:
         # Operators and JAX refuse a Value by the name of its type.
         if Value.__name__ in str(error):
@@ -81,21 +81,24 @@ class _Graph:
         again = self.names[stage.name]
         name = stage.name if again == 1 else f"{stage.name}#{again}"
         resident = size_in_bytes([shapes[i] for i in stage.resident])
-        options = stage.batch_axis, stage.fusable, self.times, stage.fn
+        named = _named([args[i] for i in stage.resident])
+        options = stage.batch_axis, stage.fusable, self.times, stage.fn, named
         self.calls.append(Call(name, stage.name, shapes, output, resident, *options))
         for position, arg in enumerate(args):
-            if position not in stage.resident:
-                self._flow(arg, stage.batch_axis)
+            self._flow(arg, stage.batch_axis, position in stage.resident)
         return self.wrap(output, len(self.calls) - 1)
 
-    def _flow(self, arg: PyTree, axis: int | None) -> None:
+    def _flow(self, arg: PyTree, axis: int | None, resident: bool) -> None:
+        """Notes what an argument comes from. Residents are no traffic, but have to be there."""
         target = len(self.calls) - 1
         for value in jax.tree.leaves(arg):
             if isinstance(value, Value):
                 key = id(value.source), value.path, target
-                size = size_in_bytes(value.structure)
+                size = 0 if resident else size_in_bytes(value.structure)
+                size = max(size, self.flows[key].bytes) if key in self.flows else size
                 self.flows[key] = _Flow(value.source, target, size)
-                if not self.batch and axis is not None and not origins(value.source):
+                new = not self.batch and not resident and axis is not None
+                if new and not origins(value.source):
                     self.batch = value.shape[axis]
 
     def resolved_edges(self, batch: int) -> tuple[Edge, ...]:
@@ -130,7 +133,7 @@ class Value:
     """Stands for an array while a program is traced: its shape, and which call it is from.
 
     Args:
-        source: index of the call, a loop's carry, or None for inputs.
+        source: index of the call, a loop's carry, the name of an input, or None for constants.
         path: to this array in what the source gives.
     """
 
@@ -175,6 +178,16 @@ class Value:
 
     def __bool__(self) -> NoReturn:
         raise ValueError(f"{OUTSIDE} ({self.structure})")
+
+
+def _named(residents: list) -> tuple[tuple[str, int], ...]:
+    """Name and bytes of those residents that are inputs, each once."""
+    found = {}
+    for value in jax.tree.leaves(residents):
+        if isinstance(value, Value) and isinstance(value.source, str):
+            name = value.source + jax.tree_util.keystr(value.path)
+            found[name] = size_in_bytes(value.structure)
+    return tuple(found.items())
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:

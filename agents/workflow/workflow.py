@@ -18,6 +18,8 @@ class Call:
         stage: the stage's name, by which the profile knows it.
         inputs, output: pytrees of shapes and types, resident arguments included.
         resident_bytes: parameters and state of one copy.
+        residents: (name, bytes) of those that are inputs of the program: calls that name the same
+            thing hold it once where they share devices.
         batch_axis: None where the whole batch is needed at once.
         times: that it runs in one iteration.
         fn: the stage's function.
@@ -32,6 +34,12 @@ class Call:
     fusable: bool = True
     times: int = 1
     fn: Any = None
+    residents: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def resident_shares(self) -> tuple[tuple[str, float], ...]:
+        """The named residents as parts of all."""
+        return tuple((name, size / self.resident_bytes) for name, size in self.residents if size)
 
 
 @dataclass(frozen=True)

@@ -130,13 +130,16 @@ Bytes Online::improvise(Bytes& size, Bytes alignment, std::int64_t until) {
 }
 
 // The smallest gap that is not needed before `until`, the lowest of several; where none is large
-// enough, the first place behind all.
+// enough, the first place behind all. Where nothing is planned, what lies behind all is no gap.
 Bytes Online::best_gap(Bytes size, Bytes alignment, std::int64_t until) {
   Bytes best = kNone, least = kNever, behind = 0;
   for (std::size_t at = 0; at < gaps_.count() && least > size; ++at) {
     if (gaps_.high(at) - gaps_.low(at) < size) continue;
     needs_.parts(gaps_.low(at), gaps_.high(at), until, [&](Bytes low, Bytes high) {
-      if (high == kNever) behind = round_up(low, alignment);
+      if (high == kNever) {
+        behind = round_up(low, alignment);
+        if (planned_.empty()) return false;
+      }
       const Bytes start = round_up(low, alignment), room = std::min(high, reserved) - start;
       if (size <= room && room < least) {
         best = start;

@@ -5,15 +5,18 @@ shardings on it is compiled by the real TPU compiler (the `tpu-aot` extra, libtp
 asked for its memory and cost, but not run.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import math
 import os
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from loomax.runtime.axes import MeshConfig
@@ -76,6 +79,20 @@ def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"topology {name!r} does not exist: {reason}") from error
     return make_mesh(config or MeshConfig(), found.devices)
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+    """Within this context nothing is read from JAX's compilation cache, or written to it."""
+    before = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    # JAX asks once whether it has a cache, and remembers.
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def compile_without_cache() -> None:

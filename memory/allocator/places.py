@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
+from math import inf
 
 from loomax.memory.allocator.protocol import round_up
 
@@ -31,13 +32,16 @@ class Places:
             del self.ranges[bisect_left(self.ranges, (low, high))]
 
 
-def best_gap(obstacles: Iterable[Place], size: int, end: int, alignment: int) -> int:
+def best_gap(obstacles: Iterable[Place], size: int, end: int | None, alignment: int) -> int:
     """Where `size` bytes fit best: the smallest gap below `end`, the lowest of several.
 
     Where no gap is large enough it is the first place behind all obstacles, though it goes over
     `end`.
+
+    Args:
+        end: of the last gap; None: what lies behind all obstacles is no gap.
     """
-    best, least, level = -1, end + 1, 0
+    best, least, level = -1, inf, 0
     for low, high in sorted(obstacles):
         if low - level >= size:
             start = round_up(level, alignment)
@@ -46,6 +50,6 @@ def best_gap(obstacles: Iterable[Place], size: int, end: int, alignment: int) ->
         if high > level:
             level = high
     start = round_up(level, alignment)
-    if size <= end - start < least:
+    if end is not None and size <= end - start < least:
         best = start
     return start if best < 0 else best

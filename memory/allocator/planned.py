@@ -48,6 +48,11 @@ class Planned:
     that is predicted; otherwise of all places of the plan. A wrong prediction costs memory, never
     an overlap: a planned buffer whose place is taken is placed like the others.
 
+    Where nothing is planned there is no time either: the smallest gap between live buffers is
+    taken, and only if there is none, what lies behind all of them ("wilderness preservation";
+    Korn and Vo, "In Search of a Better Malloc", USENIX 1985). So the end stays free for large
+    requests.
+
     Args:
         trace: the planned buffers; those of an alias group are one, with the name of the first.
         offsets: their places.
@@ -143,10 +148,11 @@ class Planned:
         if not size:
             return 0, 0
         planned = self._calendar.needed(until)
-        low = best_gap(self._used.ranges + planned, size, self.reserved, alignment)
+        end = self.reserved if self._planned else None
+        low = best_gap(self._used.ranges + planned, size, end, alignment)
         if not self._room(low + size):
             # Rather in the way of the plan than not at all.
-            low = best_gap(self._used.ranges, size, self.reserved, alignment)
+            low = best_gap(self._used.ranges, size, end, alignment)
         if not self._room(low + size):
             raise MemoryError(
                 f"buffer {id!r}: {asked} bytes do not fit: they would end at {low + size}, and the "

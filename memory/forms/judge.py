@@ -1,5 +1,6 @@
 """The compiler's word on one form of a program: nothing is predicted."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,13 +16,17 @@ import jaxlib
 from jax.sharding import NamedSharding, PartitionSpec
 
 from loomax.memory.forms.levers import Lever
-from loomax.runtime.aot import OUT_OF_MEMORY, report
+from loomax.runtime.aot import OUT_OF_MEMORY, report, uncached
 from loomax.runtime.files import atomic_write
 from loomax.runtime.flops import matmul_flops
 from loomax.runtime.mesh import on_mesh
 from loomax.runtime.target import Target
 
-_SIZE = re.compile(r"Used ([0-9.]+)([KMGT]) of [0-9.]+[KMGT] hbm", re.IGNORECASE)
+# Of all of it, or of temporaries only where these alone are too much.
+_SIZE = re.compile(
+    r"(?:Used ([0-9.]+)([KMGT]) of [0-9.]+[KMGT] hbm|\(([0-9.]+)([KMGT])\) exceeds available HBM)",
+    re.IGNORECASE,
+)
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -120,11 +125,11 @@ def _compile(
     lowered: jax.stages.Lowered, lever: Lever, flops: float, name: str, platform: str
 ) -> Verdict:
     start = time.monotonic()
-    options = dict(lever.options)
+    # Only a real device can load what was compiled for one.
+    cache = contextlib.nullcontext() if platform == "cpu" else uncached()
     try:
-        compiled = (
-            _without_cache(lowered, options) if platform != "cpu" else _here(lowered, options)
-        )
+        with cache:
+            compiled = lowered.compile(compiler_options=dict(lever.options) or None)
     except jax.errors.JaxRuntimeError as error:
         if OUT_OF_MEMORY not in str(error) and "hbm" not in str(error).lower():
             raise
@@ -147,24 +152,13 @@ def _compile(
     )
 
 
-def _here(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages.Compiled:
-    return lowered.compile(compiler_options=options or None)
-
-
-def _without_cache(lowered: jax.stages.Lowered, options: dict[str, Any]) -> jax.stages.Compiled:
-    """Only a real device can load what was compiled for one."""
-    before = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        return _here(lowered, options)
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)
-
-
 def _wanted(message: str) -> int:
     """Bytes that the TPU compiler says it would have needed."""
     found = _SIZE.search(message)
-    return int(float(found[1]) * 1024 ** _POWERS[found[2].upper()]) if found else 0
+    if found is None:
+        return 0
+    number, unit = (part for part in found.groups() if part is not None)
+    return int(float(number) * 1024 ** _POWERS[unit.upper()])
 
 
 def _hash(lowered: jax.stages.Lowered, target: Target, lever: Lever) -> str:

@@ -135,8 +135,12 @@ class Search:
         # An error without a size counts as the worst.
         best = min(range(len(full)), key=lambda i: full[i] or float("inf"))
         base = Form("full", self.layers[best], parts)
-        self.kept(base)
-        self.by_name(base)
+        if self.ask(base).verdict.fits(self.budget):
+            self.kept(base)
+            self.by_name(base)
+        else:
+            # Keeping more seldom helps then, but a little can: what is recomputed is held, too.
+            self.ask(dataclasses.replace(base, remat="keep:2"))
         if self.with_levers:
             self.pull_levers(parts)
 

@@ -57,8 +57,8 @@ def _keep(block: Callable[..., Any], count: int) -> Callable[..., Any]:
         leaves, tree = jax.tree.flatten((args, kwargs))
         shape = (tree, *(jax.typeof(leaf) for leaf in leaves))
         if shape not in known:
-            known[shape] = ranked(block, args, kwargs)
-        chosen = [residual.index for residual in known[shape][:count]]
+            known[shape] = ranked(block, args, kwargs, count)
+        chosen = [residual.index for residual in known[shape]]
         policy = jax.checkpoint_policies.save_only_these_names(*(f"{PREFIX}{i}" for i in chosen))
         return remat(named(block, chosen), policy)(*args, **kwargs)
 

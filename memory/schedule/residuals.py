@@ -102,11 +102,14 @@ def _called(equation: Any) -> ClosedJaxpr | None:
     return ClosedJaxpr(inner, ()) if isinstance(inner, Jaxpr) else inner
 
 
-def ranked(block: Callable[..., Any], args: Sequence[Any], kwargs: Any = None) -> list[Residual]:
+def ranked(
+    block: Callable[..., Any], args: Sequence[Any], kwargs: Any = None, most: int = 32
+) -> list[Residual]:
     """The block's values in the order in which they should be kept.
 
     Args:
         args, kwargs: arrays, or abstract ones.
+        most: how many are wanted.
     """
     every, kwargs = named(block), kwargs or {}
     leaves, tree = jax.tree.flatten((tuple(args), kwargs))
@@ -117,7 +120,7 @@ def ranked(block: Callable[..., Any], args: Sequence[Any], kwargs: Any = None) -
 
     jaxpr, shape = jax.make_jaxpr(forward, return_shape=True)(*leaves)
     outputs = len(jax.tree.leaves(shape[0]))
-    return _rank(_Graph(jaxpr.jaxpr), jaxpr.jaxpr.outvars[outputs:])
+    return _rank(_Graph(jaxpr.jaxpr), jaxpr.jaxpr.outvars[outputs:], most)
 
 
 class _Graph:
@@ -135,35 +138,47 @@ class _Graph:
             if str(equation.params.get("name", "")).startswith(PREFIX)
         }
 
-    def work(self, wanted: Sequence[Any], kept: set[int]) -> float:
-        """Operations to make the wanted values once more from what is kept."""
-        waiting = [self.maker[v] for v in wanted if v in self.maker]
+        self.inputs = [
+            [self.maker[v] for v in equation.invars if _is_made(v, self.maker)]
+            for equation in jaxpr.eqns
+        ]
+
+    def needed(self, wanted: Sequence[Any], kept: set[int]) -> set[int]:
+        """Equations that make the wanted values once more from what is kept."""
+        waiting = [self.maker[v] for v in wanted if _is_made(v, self.maker)]
         seen: set[int] = set()
         while waiting:
             at = waiting.pop()
-            if at in seen or at in kept:
-                continue
-            seen.add(at)
-            inputs = [v for v in self.equations[at].invars if not isinstance(v, Literal)]
-            waiting += [self.maker[v] for v in inputs if v in self.maker]
-        return sum(self.cost[at] for at in seen)
+            if at not in seen and at not in kept:
+                seen.add(at)
+                waiting += self.inputs[at]
+        return seen
+
+    def work(self, equations: set[int]) -> float:
+        """Operations of some equations."""
+        return sum(self.cost[at] for at in equations)
 
 
-def _rank(graph: _Graph, wanted: Sequence[Any]) -> list[Residual]:
-    wanted = [variable for variable in wanted if not isinstance(variable, Literal)]
+def _is_made(variable: Any, maker: dict[Any, int]) -> bool:
+    return not isinstance(variable, Literal) and variable in maker
+
+
+def _rank(graph: _Graph, wanted: Sequence[Any], most: int) -> list[Residual]:
     kept: set[int] = set()
     left, found = dict(graph.named), []
-    work = graph.work(wanted, kept)
-    while left:
-        tries = []
+    needed = graph.needed(wanted, kept)
+    while left and len(found) < most:
+        tries, work = [], graph.work(needed)
         for index, at in left.items():
+            if at not in needed:
+                continue
             size = array_bytes(graph.equations[at].outvars[0].aval)
-            saved = work - graph.work(wanted, kept | {at})
+            saved = work - graph.work(graph.needed(wanted, kept | {at}))
             tries.append((saved / max(size, 1), -index, saved, size))
-        density, minus, saved, size = max(tries)
+        density, minus, saved, size = max(tries, default=(0.0, 0, 0.0, 0))
         if density <= 0:
             break
         kept.add(left.pop(-minus))
-        work -= saved
+        needed = graph.needed(wanted, kept)
         found.append(Residual(-minus, size, saved))
     return found

@@ -1,4 +1,4 @@
-"""Recorded traces: names that come again, halves, and rows."""
+"""Recorded traces: requests, and rows."""
 
 import pytest
 
@@ -18,23 +18,6 @@ TRACE = Trace(
 )
 
 
-def test_names_come_again():
-    events = bench.named_events(TRACE)
-    assert [name for born, name, _ in events if born] == [
-        *("1024#0", "1024#1", "1024#0", "2048#0", "1024#1"),
-    ]
-    live = set()
-    for born, name, _ in events:
-        assert (name in live) != born
-        live ^= {name}
-
-
-def test_halves_share_no_buffer():
-    early, late = bench.halves(TRACE)
-    assert [record.id for record in early.records] == ["0", "1"]
-    assert [record.id for record in late.records] == ["2", "3", "4"]
-
-
 def test_requests_fit_into_their_buckets():
     made = bench.requests(100, seed=0)
     assert {one.bucket for one in made} == set(bench.BUCKETS)
@@ -45,9 +28,16 @@ def test_requests_fit_into_their_buckets():
 def test_rows_have_the_promised_names(monkeypatch):
     monkeypatch.setattr(arena, "available", lambda: True)
     monkeypatch.setattr(bench, "record", lambda *_: TRACE)
+    monkeypatch.setattr(bench._memory_streams, "rows", lambda _: [])
     rows = bench.rows(True)
     found = {(f"{row.bench}/{row.case}/{row.metric}", row.baseline): row for row in rows}
     for name in ("rl-loop", "serving"):
         for peer in ("torch-caching", "torch-expandable", "bfc"):
             row = found[f"memory/trace-{name}/fragmentation", peer]
             assert row.source == "simulation" and row.value == pytest.approx(0.0)
+
+
+def test_without_the_arena_there_are_only_streams(monkeypatch, capsys):
+    monkeypatch.setattr(arena, "available", lambda: False)
+    monkeypatch.setattr(bench._memory_streams, "rows", lambda _: [])
+    assert bench.rows(True) == [] and "is not built here" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """What the planner plans: units, what flows between them, and the pool. Imports no JAX."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -40,6 +41,8 @@ class Unit:
         fusable: whether it may be part of a larger XLA program.
         splits: whether it may run on a part of the batch.
         parts: (stage, share of the seconds, times called), for the timeline.
+        residents: (name, share of the resident bytes): units that name the same thing hold it once
+            in one program.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Unit:
     fusable: bool = True
     splits: bool = True
     parts: tuple[tuple[str, float, int], ...] = ()
+    residents: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,22 @@ class Problem:
     def exchange_s(self, first: int, second: int, batch: int) -> float:
         """Seconds to hand a batch's data to the next program on the same devices."""
         return (self.crossing(first, second) or 0.0) * batch / self.hardware.local_bytes_per_s
+
+
+def held(parts: Sequence[tuple[int, Sequence[tuple[str, float]]]]) -> int:
+    """Resident bytes of several things on the same devices, what they share counted once.
+
+    Args:
+        parts: of each its resident bytes, and (name, share of them).
+    """
+    most: dict[str, float] = {}
+    total = 0.0
+    for size, shares in parts:
+        total += size
+        for name, share in shares:
+            total -= min(most.get(name, 0.0), share * size)
+            most[name] = max(most.get(name, 0.0), share * size)
+    return math.ceil(total - 1e-6)
 
 
 def table_options(table: Mapping[int, Sequence[Option]]) -> Options:

@@ -23,7 +23,7 @@ from loomax.agents.workflow.plan import combine
 from loomax.agents.workflow.plan.config import PlanConfig
 from loomax.agents.workflow.plan.fits import usable
 from loomax.agents.workflow.plan.front import DEVICES, LATENCY, PEAK, PERIOD, Front, collect
-from loomax.agents.workflow.plan.problem import Option, Problem
+from loomax.agents.workflow.plan.problem import Option, Problem, held
 from loomax.agents.workflow.plan.tree import Chunks, Plan, Run, Shared, Space, cost, swap_seconds
 
 RUN, FUSED, KEEP, SWAP, SPACE = range(5)
@@ -170,14 +170,19 @@ class Search:
             {option.devices: option for option in self.options(index, batch) if not option.ring}
             for index in members
         ]
-        found = []
+        found, units = [], [self.problem.units[index] for index in members]
         for devices in sorted(set.intersection(*map(set, by_devices))):
             stages = [options[devices] for options in by_devices]
             found.append(
                 Option(
                     devices,
                     sum(stage.seconds for stage in stages) + call_s,
-                    sum(stage.resident_bytes for stage in stages),
+                    held(
+                        [
+                            (s.resident_bytes, u.residents)
+                            for s, u in zip(stages, units, strict=True)
+                        ]
+                    ),
                     max(stage.working_bytes for stage in stages),
                 )
             )

@@ -128,6 +128,28 @@ def test_the_smallest_gap_is_taken():
     ]
 
 
+@pytest.mark.parametrize(("records", "place"), [((), 0), ((Lifetime("p", 10, 0, 10),), 70)])
+def test_without_a_plan_the_end_is_taken_last(records, place):
+    allocator = Planned(Trace(records), {record.id: 0 for record in records}, alignment=1)
+    for name, size in [*((record.id, record.size) for record in records), ("a", 50), ("b", 10)]:
+        allocator.malloc(name, size)
+    allocator.malloc("c", 20)
+    allocator.free("a")
+    allocator.free("c")
+    # Free: 50 bytes between others, and 20 at the end of what is reserved.
+    assert allocator.malloc("d", 20) == place
+
+
+def test_without_a_plan_the_end_is_taken_where_nothing_else_fits():
+    allocator = Planned(Trace(()), {}, alignment=1, capacity=100)
+    assert [allocator.malloc(name, size) for name, size in [("a", 30), ("b", 30)]] == [0, 30]
+    allocator.free("a")
+    assert allocator.malloc("c", 40) == 60
+    with pytest.raises(MemoryError, match="'d': 31 bytes do not fit: they would end at 131"):
+        allocator.malloc("d", 31)
+    assert allocator.malloc("d", 30) == 0
+
+
 def test_offsets_and_sizes_of_others_are_aligned():
     trace = Trace((Lifetime("a", 10, 0, 10),))
     allocator = Planned(trace, {"a": 0}, alignment=512)

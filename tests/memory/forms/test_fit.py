@@ -9,7 +9,7 @@ import loomax.memory
 from loomax.memory.forms.batch import largest_batch
 from loomax.memory.forms.fit import fit, search_of
 from loomax.memory.forms.form import Form
-from loomax.memory.forms.judge import Program, Verdict, judge
+from loomax.memory.forms.judge import Program, Verdict, _wanted, judge
 from loomax.memory.forms.levers import CPU_MEMORY, DEFAULT
 from loomax.memory.forms.plan import DoesNotFitError
 from loomax.memory.forms.search import Search
@@ -219,3 +219,15 @@ def test_bad_arguments(args, changes, message):
 def test_a_batch_of_two_lengths_is_refused(args):
     with pytest.raises(ValueError, match="leading axes .* of the batch differ"):
         fit(step, args, "1GiB", batch=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("message", "size"),
+    [
+        ("Used 20.50G of 15.75G hbm. Exceeded", int(20.5 * 2**30)),
+        ("for HLO temporaries (385.5M) exceeds available HBM (366.00M).", int(385.5 * 2**20)),
+        ("something else", 0),
+    ],
+)
+def test_what_the_tpu_compiler_would_have_needed(message, size):
+    assert _wanted(message) == size

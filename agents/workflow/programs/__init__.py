@@ -1,0 +1,1 @@
+"""Workflows in ordinary code, to be planned or just called."""
