@@ -13,6 +13,7 @@ VERBS = {
     "eval": "score a run: its policy on held-out seeds, or `eval perplexity`, `needle`",
     "plan": "`plan memory`: the form of a step that fits; `plan pack`: offsets for buffers",
     "run": "run a program with its large buffers recorded or planned (CPU)",
+    "search": "`search index`, `find`, `serve`: documents to be retrieved",
     "bench": "run a benchmark and print its rows",
     "aot": "compile for a TPU slice that is not here; print memory, cost and shardings",
 }
