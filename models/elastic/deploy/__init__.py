@@ -1,0 +1,1 @@
+"""Fixed networks, as extracted from a supernet or trained alone: no masks, no lanes."""
