@@ -183,10 +183,12 @@ class Search:
     def pull_levers(self, parts: int) -> None:
         """The backend's own levers, on the forms that they are most likely to help."""
         here = [t for t in self.tries if t.form.microbatches == parts and t.lever == DEFAULT]
-        here = [t for t in here if t.batch is None]
+        # What fits without a lever can only be beaten by what computes less.
+        limit = min((t.flops for t in self.fitting()), default=float("inf"))
+        here = [t for t in here if t.batch is None and t.flops < limit]
         near = sorted(here, key=lambda t: (abs(t.verdict.peak_bytes - self.budget), t.flops))
         cheap = sorted(here, key=lambda t: t.flops)
-        forms = dict.fromkeys(t.form for t in [*cheap[:1], *near[:3]])
+        forms = dict.fromkeys(t.form for t in [*cheap[:1], *near[:2]])
         for lever in levers(self.target, self.budget):
             for form in forms:
                 if len(self.tries) < self.most:
