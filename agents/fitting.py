@@ -12,7 +12,6 @@ from loomax.agents.rl import forms as rl
 from loomax.agents.rl.aot import PROGRAMS
 from loomax.agents.rl.config import TrainConfig
 from loomax.agents.rl.policy_config import PolicyConfig
-from loomax.memory.forms.batch import largest_batch
 from loomax.memory.forms.fit import finish
 from loomax.memory.forms.form import Form
 from loomax.memory.forms.plan import FitPlan
@@ -138,9 +137,3 @@ def search_config(
         cache=cache_folder("fit"),
         tell=tell,
     )
-
-
-def largest_as_given(subject: Subject, search: Search) -> Try | None:
-    """The largest batch of the form that the configuration asks for."""
-    start = search.ask(subject.given)
-    return largest_batch(search, start, subject.rows, subject.unit * subject.given.microbatches)

@@ -163,7 +163,7 @@ def _wanted(message: str) -> int:
 
 def _hash(lowered: jax.stages.Lowered, target: Target, lever: Lever) -> str:
     versions = (jax.__version__, jaxlib.__version__, target.compiler)
-    text = repr((lowered.as_text(), target.platform, target.kind, lever.key, versions))
+    text = repr((lowered.as_text(), target.platform, target.kind, lever.options, versions))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

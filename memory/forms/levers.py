@@ -14,17 +14,10 @@ class Lever:
     Args:
         name: for people.
         options: compiler options, as pairs.
-        memory: bytes that the device is declared to have, where that is part of its description.
     """
 
     name: str = "default"
     options: tuple[tuple[str, str], ...] = ()
-    memory: int | None = None
-
-    @property
-    def key(self) -> tuple:
-        """What the compiler sees of it."""
-        return self.options, self.memory
 
 
 DEFAULT = Lever()
@@ -38,16 +31,16 @@ CPU_MEMORY = Lever(
 )
 
 
-def declared(target: Target, budget: int) -> Lever:
-    """The compiler is told that the device has `budget` bytes, and recomputes until that fits."""
+def declared(budget: int) -> Lever:
+    """The TPU compiler is told that a chip has `budget` bytes, and recomputes until that fits."""
     size = max(1, budget // MIB)
-    if target.platform == "tpu":
-        return Lever(f"declared {size} MiB", (("xla_tpu_max_hbm_size_mib", str(size)),))
-    return Lever(f"declared {size} MiB", memory=size * MIB)
+    return Lever(f"declared {size} MiB", (("xla_tpu_max_hbm_size_mib", str(size)),))
 
 
 def levers(target: Target, budget: int) -> tuple[Lever, ...]:
     """Everything to try besides the default."""
     if target.platform == "cpu":
         return (CPU_MEMORY,)
-    return tuple(declared(target, int(budget * part)) for part in DECLARED)
+    if target.platform == "tpu":
+        return tuple(declared(int(budget * part)) for part in DECLARED)
+    return ()
