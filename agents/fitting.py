@@ -23,6 +23,8 @@ from loomax.runtime.config import unknown
 from loomax.runtime.target import Target
 
 Config = PretrainConfig | TrainConfig
+# More layers, one after another, take the compiler minutes a form.
+MOST_UNROLLED = 12
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,12 @@ def subject_of(config: Config, program: str | None, mesh: Mesh) -> Subject:
 def _pretraining(config: PretrainConfig, mesh: Mesh) -> Subject:
     number = pretrain.largest_stage(config)
     stage = config.stages[number]
+    depth = config.model.self_layers + config.model.cross_layers
     return Subject(
         title=f"{config.name}, a step of {stage.batch} rows of {stage.length} tokens",
         build=lambda form, rows, mesh: pretrain.step_program(config, number, form, rows, mesh),
         given=pretrain.form_of(config, number),
-        layers=("scan", "list"),
+        layers=("scan",) if depth > MOST_UNROLLED else ("scan", "list"),
         parts=pretrain.parts_of(config, number, mesh),
         names=LM_RESIDUALS,
         rows=stage.batch,
@@ -120,6 +123,8 @@ def fit_config(
     search = search_config(subject, target, budget, tell)
     search.most, search.with_levers = most, levers
     search.run(subject.parts)
+    if largest and not search.interrupted:
+        search.ask(subject.given)
     rows = subject.rows if largest else None
     return finish(search, rows=rows, largest=largest, unit=subject.unit)
 

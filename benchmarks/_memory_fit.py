@@ -50,15 +50,25 @@ H100_BUDGET = 4000 * MIB
 QUICK = Case(Size(layers=2, width=64, length=64, batch=4), 128, (2,))
 
 
+def halved(tree: Any) -> Any:
+    """In bfloat16."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tree)
+
+
+def mixed(heads: int, p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    """A layer that holds float32 parameters and computes in bfloat16, as Flax modules do."""
+    return layer(heads, halved(p), x)
+
+
 def step(heads: int, state: Any, tokens: Any, *, form: Form = AS_WRITTEN) -> Any:
-    """A step of AdamW on a list of layers between a tied embedding; bfloat16 inside."""
-    block = form.block(partial(layer, heads))
+    """A step of AdamW on a list of layers between a tied embedding."""
+    block = form.block(partial(mixed, heads))
     params, moments = state
 
     def loss(params: Any, tokens: Any) -> Any:
-        params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
-        x = form.run_layers(block, params["layers"], params["embed"][tokens[:, :-1]])
-        scores = (x @ params["embed"].T).astype(jnp.float32)
+        embed = halved(params["embed"])
+        x = form.run_layers(block, params["layers"], embed[tokens[:, :-1]])
+        scores = (x @ embed.T).astype(jnp.float32)
         right = optax.softmax_cross_entropy_with_integer_labels(scores, tokens[:, 1:])
         return jnp.mean(right)
 

@@ -46,16 +46,19 @@ QUICK = Size(layers=4, width=32, length=64, batch=2)
 
 
 def normalised(x: jax.Array, scale: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-6) * scale
+    """By the root of the mean square, which is taken in float32."""
+    y = x.astype(jnp.float32)
+    return (y * jax.lax.rsqrt(jnp.mean(y * y, -1, keepdims=True) + 1e-6)).astype(x.dtype) * scale
 
 
 def layer(heads: int, p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """Causal attention and an MLP."""
+    """Causal attention (its softmax in float32) and an MLP."""
     q, k, v = jnp.split(normalised(x, p["scale"]) @ p["qkv"], 3, -1)
     q, k, v = (t.reshape(*t.shape[:2], heads, -1) for t in (q, k, v))
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / q.shape[-1] ** 0.5
     seen = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-    weights = jax.nn.softmax(jnp.where(seen, scores, -1e9))
+    scores = jnp.where(seen, scores.astype(jnp.float32), -1e9)
+    weights = jax.nn.softmax(scores).astype(x.dtype)
     x = x + jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(x.shape) @ p["out"]
     return x + jax.nn.gelu(normalised(x, p["mlp_scale"]) @ p["up"]) @ p["down"]
 

@@ -83,6 +83,7 @@ def start_jax(target: str) -> None:
 def search(subject: Any, target: Any, options: MemoryOptions, prog: str) -> Sequence[Any]:
     """Prints the plan; returns what was tried."""
     from loomax.agents.fitting import fit_config
+    from loomax.memory.forms.estimate import estimate_lines
     from loomax.memory.forms.plan import DoesNotFitError, table
     from loomax.memory.report.text import bytes_text
     from loomax.runtime.sizes import parse_bytes
@@ -103,6 +104,9 @@ def search(subject: Any, target: Any, options: MemoryOptions, prog: str) -> Sequ
         print("\n".join(table(error.tries, budget)))
         fail(prog, str(error))
     print("\n".join(plan.lines()))
+    given = next((t for t in plan.tries if (t.form, t.batch) == (subject.given, None)), None)
+    for line in estimate_lines(plan.chosen, plan.largest, given, subject.rows, target):
+        print(line)
     return plan.tries
 
 

@@ -1,5 +1,6 @@
 """`fit`: the cheapest form of a training step that fits a budget of memory."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -122,7 +123,7 @@ def finish(
         raise DoesNotFitError(_misfit(search), search.tries)
     best = None
     if largest and rows is not None and not search.interrupted:
-        for start in dict.fromkeys((search.smallest(), fitting[0])):
+        for start in starts(search, fitting[0]):
             found = largest_batch(search, start, rows, unit * start.form.microbatches)
             if found and (best is None or (found.batch or 0) > (best.batch or 0)):
                 best = found
@@ -207,6 +208,13 @@ def _taken(results: list[Any], item: Any) -> bool:
         return False
     results.remove(item)
     return True
+
+
+def starts(search: Search, chosen: Try) -> list[Try]:
+    """Forms whose largest batch is worth asking for: the smallest one, and what was chosen."""
+    if search.names:
+        search.ask(dataclasses.replace(chosen.form, remat="full"))
+    return list(dict.fromkeys((search.smallest(), chosen)))
 
 
 def _misfit(search: Search) -> str:

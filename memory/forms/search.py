@@ -18,6 +18,8 @@ from loomax.runtime.flops import matmul_flops
 from loomax.runtime.target import Target
 
 Build = Callable[[Form, int | None, Any], Program]
+# Where full recomputation takes that much more than there is, only microbatches can help.
+HOPELESS = 1.5
 KEPT = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
@@ -138,6 +140,8 @@ class Search:
         if self.ask(base).verdict.fits(self.budget):
             self.kept(base)
             self.by_name(base)
+        elif full[best] > HOPELESS * self.budget:
+            return
         else:
             # Keeping more seldom helps then, but a little can: what is recomputed is held, too.
             self.ask(dataclasses.replace(base, remat="keep:2"))
