@@ -42,6 +42,8 @@ class DataConfig:
         held_out: share of the documents that is scored and never trained on; a document's own
             hash decides, so that it stays on its side whatever else is there.
         tokenizer: "bytes" has 259 ids, "default" is the embedded one of 1,024 ids.
+        streams: parts in which documents are read, each by one process or several; 0 takes the
+            number of processes that the run starts with. It has to divide every stage's batch.
     """
 
     path: str = ""
@@ -50,6 +52,7 @@ class DataConfig:
     field: str = "text"
     held_out: float = 0.05
     tokenizer: TokenizerName = "default"
+    streams: int = 0
     # `field` is taken here.
     needles: NeedleConfig = NeedleConfig()
 
@@ -156,6 +159,13 @@ class PretrainConfig:
         for name, value in (("every", self.score.every), ("rows", self.score.rows)):
             if value < 0:
                 raise ValueError(f"score.{name} is {value}; it must be at least 0 (see --help)")
+        streams = self.data.streams
+        for index, stage in enumerate(self.stages):
+            if streams < 0 or (streams and stage.batch % streams):
+                raise ValueError(
+                    f"data.streams is {streams}; it must be 0 or divide stages.{index}.batch "
+                    f"({stage.batch})"
+                )
         if not 0 <= self.data.needles.share <= 1:
             raise ValueError(
                 f"data.needles.share is {self.data.needles.share}; it must lie in [0, 1]"

@@ -62,8 +62,8 @@ class Batches:
         number, shares = share
         if len(documents.train) < shares:
             raise ValueError(
-                f"{len(documents.train)} documents do not go round {shares} processes: give "
-                "more, smaller ones"
+                f"{len(documents.train)} documents do not go round {shares} streams, of which "
+                "each process has one: give more, smaller documents, or a smaller data.streams"
             )
         self._made = {"length": length, "seed": seed, "share": list(share)}
         order = grain.MapDataset.source(documents.train).seed(seed).shuffle()
@@ -93,7 +93,7 @@ class Batches:
         if state["made"] != self._made:
             raise ValueError(
                 f"the checkpoint stands in data that were cut as {state['made']}, not as "
-                f"{self._made}: go on with the same lengths, seed and processes"
+                f"{self._made}: go on with the same lengths and seed"
             )
         self._rows.set_state(_with_tuples(state["at"]))
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from loomax.agents.pretrain.config import PretrainConfig, StageConfig
 from loomax.agents.pretrain.data import Rows
 from loomax.agents.pretrain.optimiser import learning_rate, make_optimiser
-from loomax.agents.pretrain.processes import row_share
+from loomax.agents.pretrain.processes import own_rows, row_share
 from loomax.models.lm import create
 from loomax.models.lm.config import LMConfig
 from loomax.models.lm.loss import TokenLoss
@@ -159,6 +159,10 @@ class Learner:
     def share(self, rows: int) -> tuple[int, int]:
         """This process's share of a batch's rows: its number, and how many there are."""
         return row_share(self.rows_sharding, rows)
+
+    def own_rows(self, rows: int) -> list[int]:
+        """Numbers of this process's rows of a batch."""
+        return own_rows(self.rows_sharding, rows)
 
     def place(self, rows: Rows) -> tuple[Any, ...]:
         """This process's rows as its share of the global batch."""

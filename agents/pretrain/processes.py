@@ -53,15 +53,17 @@ def gather(value: Any) -> list[Any]:
     return [json.loads(bytes(row[:size])) for row, size in zip(rows, sizes, strict=True)]
 
 
-def mine(values: list[Any]) -> Any:
-    """This process's own of what `gather` returned.
+def merge(states: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """One mapping of what all processes have; where two have the same name, they agree."""
+    return {name: value for state in states for name, value in state.items()}
 
-    Raises:
-        ValueError: another number of processes gathered them.
-    """
-    if len(values) != jax.process_count():
-        raise ValueError(
-            f"the checkpoint was written by {len(values)} processes, which had shared out the "
-            f"documents: go on with as many, not {jax.process_count()}"
-        )
-    return values[jax.process_index()]
+
+def own_rows(sharding: Sharding, rows: int) -> list[int]:
+    """Numbers of the rows of a batch that this process's devices hold, in order."""
+    here = jax.process_index()
+    ranges = {
+        index[0].indices(rows)
+        for device, index in sharding.devices_indices_map((rows,)).items()
+        if device.process_index == here
+    }
+    return [row for span in sorted(ranges) for row in range(*span)]

@@ -19,7 +19,7 @@ from loomax.agents.pretrain.config import PretrainConfig, StageConfig
 from loomax.agents.pretrain.data import Batches
 from loomax.agents.pretrain.documents import Documents, load_documents
 from loomax.agents.pretrain.learner import Learner, TrainState, model_of
-from loomax.agents.pretrain.processes import gather, mine
+from loomax.agents.pretrain.processes import gather, merge
 from loomax.agents.pretrain.report import (
     Result,
     learning_curves,
@@ -27,6 +27,7 @@ from loomax.agents.pretrain.report import (
     write_result,
 )
 from loomax.agents.pretrain.score import Score, Scorer
+from loomax.agents.pretrain.streams import Streams
 from loomax.agents.rl.report import artefacts
 from loomax.models.lm import count, safetensors, shapes
 from loomax.runtime.checkpoint import Checkpointer
@@ -107,33 +108,41 @@ class Trainer:
             for number, stage in enumerate(self.config.stages):
                 last = first + stage.steps
                 if done < last:
-                    batches = self.batches(number, stage)
-                    if done > first:
-                        batches.restore(mine(notes["data"]))
+                    held = notes["data"] if done > first else None
+                    batches = self.batches(number, stage, held)
                     steps = range(max(done, first) + 1, last + 1)
                     state = self.run_stage(stage, steps, state, batches, notes, writer, progress)
                 first = last
         return state
 
-    def batches(self, number: int, stage: StageConfig) -> Batches:
-        """This process's rows of a stage, from the stage's start."""
-        share = self.learner.share(stage.batch)
+    def batches(self, number: int, stage: StageConfig, held: dict | None = None) -> Streams:
+        """This process's rows of a stage, from its start or from where streams stood."""
         seed = np.random.SeedSequence([self.config.seed, number]).generate_state(1)
-        return Batches(
-            self.documents,
-            self.config.data,
-            length=stage.length,
-            rows=stage.batch // share[1],
-            seed=int(seed[0]),
-            share=share,
+        count = (
+            len(held) if held else self.config.data.streams or self.learner.share(stage.batch)[1]
         )
+
+        def open_stream(stream: int, rows: int) -> Batches:
+            return Batches(
+                self.documents,
+                self.config.data,
+                length=stage.length,
+                rows=rows,
+                seed=int(seed[0]),
+                share=(stream, count),
+            )
+
+        streams = Streams(open_stream, count, stage.batch, self.learner.own_rows(stage.batch))
+        if held:
+            streams.restore(held)
+        return streams
 
     def run_stage(
         self,
         stage: StageConfig,
         steps: range,
         state: TrainState,
-        batches: Batches,
+        batches: Streams,
         notes: dict,
         writer: MetricsWriter,
         progress: Progress,
@@ -178,9 +187,9 @@ class Trainer:
         writer.write(step, {name: getattr(score, name) for name in names}, prefix="heldout/")
         say(f"step {step}: held-out {score}")
 
-    def checkpoint(self, step: int, state: TrainState, batches: Batches, notes: dict) -> None:
+    def checkpoint(self, step: int, state: TrainState, batches: Streams, notes: dict) -> None:
         """Saves everything that the next step needs, the place in the data included."""
-        notes |= {"wall_s": self.wall_s, "data": gather(batches.state())}
+        notes |= {"wall_s": self.wall_s, "data": merge(gather(batches.state()))}
         self.checkpoints.save(step, state, notes)
 
     # ------------------------------------------------------------------------------ report

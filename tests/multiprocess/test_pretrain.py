@@ -149,4 +149,4 @@ def test_two_processes_train_one_run(together):
     assert [row["step"] for row in read(run_dir) if "train/loss" in row] == [1, 2, 3, 4]
     assert "going on after step 2" in said[0] and "held-out" not in said[1]
     notes = json.loads((run_dir / "checkpoints" / "step_00000004" / "meta.json").read_text())
-    assert len(notes["data"]) == 2 and notes["data"][0] != notes["data"][1]
+    assert len(notes["data"]) == 2 and notes["data"]["0"] != notes["data"]["1"]

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from loomax.agents.pretrain.processes import gather, mine, number_shares, row_share
+from loomax.agents.pretrain.processes import gather, merge, number_shares, own_rows, row_share
 from loomax.runtime.mesh import MeshConfig, batch_sharding, make_mesh
 
 
@@ -32,7 +32,11 @@ def test_one_process_has_all_rows():
     assert row_share(batch_sharding(mesh), 16) == (0, 1)
 
 
-def test_positions_of_another_number_of_processes_are_refused():
-    assert mine(gather({"next_index": 3})) == {"next_index": 3}
-    with pytest.raises(ValueError, match="written by 2 processes, .* go on with as many, not 1"):
-        mine([{}, {}])
+def test_one_process_owns_every_row_once():
+    mesh = make_mesh(MeshConfig(fsdp=2, tensor=4), jax.devices())
+    assert own_rows(batch_sharding(mesh), 16) == list(range(16))
+
+
+def test_states_of_all_processes_become_one():
+    assert merge(gather({"0": {"at": 3}})) == {"0": {"at": 3}}
+    assert merge([{"0": 1}, {"0": 1, "1": 2}]) == {"0": 1, "1": 2}
