@@ -34,6 +34,7 @@ from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.distributed import leads, say
 from loomax.runtime.mesh import make_mesh, replicated
 from loomax.runtime.metrics import MetricsWriter, check_finite
+from loomax.runtime.preemption import Notice, preemption, stop
 from loomax.runtime.progress import Progress
 
 
@@ -104,14 +105,17 @@ class Trainer:
     def learn(self, state: TrainState, notes: dict, writer: MetricsWriter) -> TrainState:
         """Runs the steps that are left and keeps `notes`; returns the last state."""
         done, first = int(state.step), 0
-        with Progress(self.config.steps - done, self.config.name, enabled=leads()) as progress:
+        bar = Progress(self.config.steps - done, self.config.name, enabled=leads())
+        with bar as progress, preemption() as notice:
             for number, stage in enumerate(self.config.stages):
                 last = first + stage.steps
                 if done < last:
                     held = notes["data"] if done > first else None
                     batches = self.batches(number, stage, held)
                     steps = range(max(done, first) + 1, last + 1)
-                    state = self.run_stage(stage, steps, state, batches, notes, writer, progress)
+                    state = self.run_stage(
+                        stage, steps, state, batches, notes, writer, progress, notice
+                    )
                 first = last
         return state
 
@@ -146,6 +150,7 @@ class Trainer:
         notes: dict,
         writer: MetricsWriter,
         progress: Progress,
+        notice: Notice,
     ) -> TrainState:
         """The steps of one stage, with metrics, scores and checkpoints now and then."""
         config, learner = self.config, self.learner
@@ -175,9 +180,12 @@ class Trainer:
                 scorer = scorer or Scorer(learner, stage, self.documents, most=config.score.rows)
                 self.note(step, scorer(state.params), notes, writer)
                 speed.restart()
-            if last or due(step, config.checkpoint_every):
+            stopped = not last and notice.reached(step)
+            if last or stopped or due(step, config.checkpoint_every):
                 self.checkpoint(step, state, batches, notes)
                 speed.restart()
+            if stopped:
+                stop(step, "step")
         return state
 
     def note(self, step: int, score: Score, notes: dict, writer: MetricsWriter) -> None:

@@ -32,6 +32,7 @@ from loomax.runtime.compile import physics_options
 from loomax.runtime.distributed import leads, say
 from loomax.runtime.mesh import replicated
 from loomax.runtime.metrics import MetricsWriter, check_finite
+from loomax.runtime.preemption import preemption, stop
 from loomax.runtime.progress import Progress
 
 HELD_OUT, MONITOR = 0, 1
@@ -139,7 +140,8 @@ class Trainer:
             compiler_options=physics_options(),
         )
         first = int(state.step)
-        with Progress(config.iterations - first, "rl", enabled=leads()) as progress:
+        bar = Progress(config.iterations - first, "rl", enabled=leads())
+        with bar as progress, preemption() as notice:
             for step in range(first + 1, config.iterations + 1):
                 if notes["streak"] >= 2:
                     break
@@ -151,8 +153,11 @@ class Trainer:
                 self.monitor(step, state, notes, writer)
                 shown = ("success", "reward", "approx_kl")
                 progress.update(1, **{name: metrics[name] for name in shown})
-                if step % config.checkpoint_every == 0:
+                stopped = step < config.iterations and notice.reached(step)
+                if stopped or step % config.checkpoint_every == 0:
                     self.checkpoint(step, state, notes)
+                if stopped:
+                    stop(step, "iteration")
         if int(state.step) != self.checkpoints.latest_step():
             self.checkpoint(int(state.step), state, notes)
         return state, notes

@@ -36,6 +36,7 @@ class Stage:
         batch_axis: of all other arguments and of the output; None where the stage needs the whole
             batch at once, as an optimiser step does.
         fusable: whether it may be part of a larger XLA program; False for what is not JAX.
+        physics: steps MJX; programs that it is part of are compiled with `physics_options`.
 
     Raises:
         ValueError: an empty name, or one with `+` or `#`, which join and number stages.
@@ -46,6 +47,7 @@ class Stage:
     resident: tuple[int, ...] = ()
     batch_axis: int | None = 0
     fusable: bool = True
+    physics: bool = False
 
     def __post_init__(self):
         if not self.name or set(self.name) & set("+#"):

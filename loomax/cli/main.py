@@ -13,7 +13,10 @@ VERBS = {
     "eval": "score a run: its policy on held-out seeds, or `eval perplexity`, `needle`",
     "plan": "`plan memory`: the form of a step that fits; `plan pack`: offsets for buffers",
     "run": "run a program with its large buffers recorded or planned (CPU)",
-    "search": "`search index`, `find`, `serve`: documents to be retrieved",
+    "nas": "`nas train`: a supernet; `nas table`, `nas search`: networks for a device",
+    "search": "`search index`, `find`, `serve`: documents; `search ask`: an agent on them",
+    "serve": "a language model behind OpenAI's API",
+    "launch": "one training in several processes: here, by ssh, or as a JobSet on GKE",
     "bench": "run a benchmark and print its rows",
     "aot": "compile for a TPU slice that is not here; print memory, cost and shardings",
 }

@@ -11,10 +11,12 @@ from tyro.conf import Positional
 from loomax.runtime.config import fail, parse_options, unknown
 
 DESCRIPTION = """usage: loomax plan memory --config NAME [OPTIONS]
-       loomax plan pack FILE.csv [OPTIONS]    (--help after either lists them)
+       loomax plan rl --config NAME [OPTIONS]
+       loomax plan pack FILE.csv [OPTIONS]    (--help after each lists them)
 
 `memory` finds the form of a training step that fits into a budget, on a machine that need not be
-here, draws its buffers, or checks it against allowed bytes. `pack` gives offsets to buffers with
+here, draws its buffers, or checks it against allowed bytes. `rl` plans where and when the stages of
+an iteration run. `pack` gives offsets to buffers with
 known lifetimes."""
 PACK_DESCRIPTION = """Gives every buffer of a file an offset, so that buffers that live at once do
 not overlap. Reads CSV with the columns id,lower,upper,size (a buffer lives in [lower, upper)), or
@@ -122,7 +124,15 @@ def run_memory(argv: Sequence[str], prog: str) -> None:
     run(argv, prog)
 
 
+def run_rl(argv: Sequence[str], prog: str) -> None:
+    """loomax plan rl."""
+    from loomax.cli.plan_rl import run
+
+    run(argv, prog)
+
+
 PROGRAMS: Mapping[str, Callable[[Sequence[str], str], None]] = {
     "memory": run_memory,
     "pack": run_pack,
+    "rl": run_rl,
 }

@@ -1,20 +1,27 @@
-"""loomax search: an index of documents, what it finds, and a server of it."""
+"""loomax search: an index of documents, what it finds, a server of it, and an agent on it."""
 
+import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from loomax.cli.eval import find_run
 from loomax.runtime.config import fail, parse_options, unknown
 
 DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl [--out DIR] [--engine bm25s|tantivy]
        loomax search find "words" [--index DIR] [--k 5]
-       loomax search serve [--index DIR] [--host H] [--port N]    (--help after each lists options)
+       loomax search serve [--index DIR] [--host H] [--port N]
+       loomax search ask "question" [--index DIR] (--model RUN | --url URL --name MODEL)
+                                                      (--help after each lists options)
 
 `index` reads text files of a folder, or JSON lines with id, title and text (or contents); a build
-that is killed leaves the old index. `serve` speaks Search-R1's /retrieve."""
+that is killed leaves the old index. `serve` speaks Search-R1's /retrieve. `ask` shows every step of
+an agent: turns, drafts, searches, what was found before it was asked for, and the answer."""
 INDEX = "indexes/default"
 
 
@@ -54,14 +61,51 @@ class ServeOptions:
     """port"""
 
 
+@dataclass(frozen=True)
+class AskOptions:
+    """What is asked, and whom."""
+
+    question: Positional[str]
+    """what the agent has to find out"""
+    index: str = INDEX
+    """folder of the index"""
+    model: str = ""
+    """a run of `loomax train`: its name or folder"""
+    url: str = ""
+    """an OpenAI-compatible endpoint instead, up to and with /v1"""
+    name: str = ""
+    """the endpoint's name of its model"""
+    api_key: str = ""
+    """key of the endpoint; default: LOOMAX_API_KEY"""
+    api: Literal["chat", "completions"] = "chat"
+    """how the endpoint is asked: by tool calls, or by text with Search-R1's tags"""
+    boldness: float = 0.0
+    """0 only hides tool time; up to 1, more steps are taken without reasoning"""
+    speculate: bool = True
+    """whether to draft at all"""
+    k: int = 3
+    """documents of one search"""
+    steps: int = 8
+    """searches at most"""
+    seconds: float = 120.0
+    """for the whole question"""
+    seed: int = 0
+    """of the sampling"""
+    trace: str = ""
+    """also write the events to this file, as JSON lines"""
+    runs: str = "runs"
+    """where runs live"""
+
+
 def run(argv: Sequence[str], prog: str) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print(DESCRIPTION)
         return
     if argv[0] not in PROGRAMS:
         fail(prog, unknown("command of search", argv[0], PROGRAMS))
-    # bm25s computes with JAX if it is there, and must not take an accelerator for it.
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    # bm25s computes with JAX if it is there, and must not take an accelerator for it; a model may.
+    if not any(word.partition("=")[0] == "--model" for word in argv):
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
     PROGRAMS[argv[0]](argv[1:], f"{prog} {argv[0]}")
 
 
@@ -108,8 +152,74 @@ def run_serve(argv: Sequence[str], prog: str) -> None:
     uvicorn.run(served, host=options.host, port=options.port, ws="none")
 
 
+def run_ask(argv: Sequence[str], prog: str) -> None:
+    """loomax search ask QUESTION."""
+    options = parse_options(AskOptions, argv, prog, "Lets a search agent answer a question.")
+    if bool(options.model) == bool(options.url):
+        fail(prog, "give either --model RUN or --url URL")
+    if options.url and not options.name:
+        fail(prog, "--url needs --name, the name of the model there")
+
+    from loomax.agents.search.trace.events import write
+
+    done = asyncio.run(ask_agent(options))
+    if options.trace:
+        write(options.trace, done.events)
+    if done.answer is None:
+        print(f"{prog}: no answer: {done.end}: {done.detail}", file=sys.stderr)
+        raise SystemExit(1)
+    print(done.answer)
+
+
+async def ask_agent(options: AskOptions) -> Any:
+    """The run of an agent, shown while it happens."""
+    from loomax.agents.search.ask import ask, summary
+    from loomax.agents.search.retrieval.build import open_index
+    from loomax.agents.search.speculate.config import dial
+    from loomax.agents.search.trace.live import Live
+
+    speculation = dial(options.boldness) if options.speculate else None
+    opening = open_brain(options)
+    retriever = open_index(options.index)
+    async with opening as brain:
+        loop = replace(brain.limits, steps=options.steps, deadline_s=options.seconds)
+        done = await ask(
+            options.question,
+            brain,
+            retriever,
+            documents=options.k,
+            loop=loop,
+            speculation=speculation,
+            seed=options.seed,
+            sink=Live(),
+        )
+    print(summary(done))
+    return done
+
+
+def open_brain(options: AskOptions) -> Any:
+    """The engine that is asked, to be entered."""
+    if options.model:
+        path = find_run(options.model, Path(options.runs))
+
+        from loomax.runtime.compile import setup_cpu
+
+        setup_cpu()
+
+        from loomax.agents.server.brain import trained_brain
+
+        return trained_brain(path)
+
+    from loomax.agents.search.ask import endpoint
+    from loomax.agents.search.endpoint.config import EndpointConfig
+
+    key = options.api_key or os.environ.get("LOOMAX_API_KEY", "")
+    return endpoint(EndpointConfig(options.url, options.name, key, options.api))
+
+
 PROGRAMS: Mapping[str, Callable[[Sequence[str], str], None]] = {
     "index": run_index,
     "find": run_find,
     "serve": run_serve,
+    "ask": run_ask,
 }

@@ -12,6 +12,7 @@ from loomax.agents.workflow.execute.evaluate import StageError, Values, compute,
 from loomax.agents.workflow.execute.layout import Layout
 from loomax.agents.workflow.execute.move import move
 from loomax.agents.workflow.execute.record import CallStep, Step, Var, calls_of
+from loomax.runtime.compile import physics_options
 
 
 class Program:
@@ -48,12 +49,16 @@ class Program:
             fused(steps, values)
             return tuple(values[var] for var in self.writes)
 
+        physics = any(call.stage.physics for call in calls_of(steps))
+        platform = mesh.devices.flat[0].platform
+        self.options = physics_options(platform) if physics else {}
         run.__name__ = self.name.replace("+", "_").replace("#", "_")
         self._jitted = jax.jit(
             run,
             in_shardings=tuple(self.places[var] for var in self.reads),
             out_shardings=tuple(self.places[var] for var in self.writes),
             donate_argnums=tuple(i for i, var in enumerate(self.reads) if var in self.donated),
+            compiler_options=self.options or None,
         )
 
     def __call__(self, values: Values) -> None:

@@ -34,7 +34,7 @@ def make_iteration(parts: Parts) -> Callable:
         state, metrics = learner.learn(state, steps, estimates, key=_keys(state.step, key)[2])
         return state.replace(step=state.step + 1), metrics | experience_metrics(steps)
 
-    rollout = Stage("rollout", play, resident=(0,), batch_axis=None)
+    rollout = Stage("rollout", play, resident=(0,), batch_axis=None, physics=True)
     returns = Stage("returns", lambda steps: estimate(config, steps), batch_axis=None)
     update = Stage("update", learn, resident=(0,), batch_axis=None)
 

@@ -1,0 +1,117 @@
+"""loomax launch: one training in several processes, here, by ssh, or as a JobSet on GKE."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loomax.runtime.config import fail, parse_options
+
+DESCRIPTION = """Starts one training in several processes.
+
+  loomax launch --processes 2 -- train lm --config lm-debug --name x --resume
+  loomax launch --hosts tpu-0 tpu-1 -- train --config pi0-tabletop --name x --resume
+  loomax launch --jobset x --topology v5e:4x4 --image IMAGE \\
+      -- train --config pi0-tabletop --name x --resume --runs /runs > x.yaml
+
+Without --hosts and --jobset the processes run on this machine. When one fails, all stop, and with
+--restarts all start again and go on from the last checkpoint. SIGTERM reaches all: they save and
+stop with exit code 143."""
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """Where the processes run."""
+
+    processes: int = 1
+    """on this machine"""
+    hosts: tuple[str, ...] = ()
+    """one process on each of these, by ssh; the first one coordinates"""
+    restarts: int = 0
+    """times that all are started again after one failed"""
+    grace: float = 30.0
+    """seconds between SIGTERM and SIGKILL for the others when one failed"""
+    folder: str | None = None
+    """with --hosts: where to run; default: the path of this folder"""
+    program: str = ".venv/bin/loomax"
+    """with --hosts: loomax there"""
+    ssh: str = "ssh -tt -o BatchMode=yes"
+    """with --hosts: how to reach one"""
+    print: bool = False
+    """only show what would be started"""
+    jobset: str | None = None
+    """print a JobSet of this name for Google Kubernetes Engine, and start nothing"""
+    topology: str = ""
+    """with --jobset: a slice, such as v5e:4x4"""
+    image: str = ""
+    """with --jobset: a container image with loomax (deploy/Dockerfile)"""
+    slices: int = 1
+    """with --jobset: slices that train together"""
+    volume: str = "loomax-runs"
+    """with --jobset: a volume claim, or gs://BUCKET, for /runs"""
+    service_account: str = "default"
+    """with --jobset: of Kubernetes"""
+
+
+def run(argv: Sequence[str], prog: str) -> None:
+    argv = list(argv)
+    split = argv.index("--") if "--" in argv else len(argv)
+    command = argv[split + 1 :]
+    options = parse_options(LaunchOptions, argv[:split], prog, DESCRIPTION)
+    if not command:
+        fail(prog, "nothing to start: give a command after --, such as -- train --config debug")
+    if options.jobset is not None:
+        return print_jobset(options, command, prog)
+    shared = len(options.hosts) > 1 or options.processes > 1
+    if options.restarts < 0:
+        fail(prog, f"--restarts is {options.restarts}: give 0 or more")
+    if (shared or options.restarts) and not {"--resume", "--name"} <= set(command):
+        fail(prog, "add --name RUN --resume to the command, so that all processes use one run")
+    raise SystemExit(start(options, command))
+
+
+def start(options: LaunchOptions, command: Sequence[str]) -> int:
+    """Starts the processes, again where that was asked for; returns the exit code."""
+    from loomax.runtime.launch.group import run_group
+    from loomax.runtime.launch.members import local_members, ssh_members
+
+    def members():
+        if options.hosts:
+            where = {"folder": options.folder, "program": options.program, "ssh": options.ssh}
+            return ssh_members(command, options.hosts, **where)
+        return local_members(command, options.processes)
+
+    if options.print:
+        for member in members():
+            words = [f"{name}={value}" for name, value in member.environment.items()]
+            print(" ".join([*words, shlex.join(member.argv)]))
+        return 0
+    for left in range(options.restarts, -1, -1):
+        code = run_group(members(), options.grace)
+        if code in STOPPED or not left:
+            return code
+        print(f"loomax launch: exit code {code}; starting again, {left - 1} times left", flush=True)
+    return code
+
+
+# Done, wrong use (again would not help), and told to stop.
+STOPPED = (0, 2, 143)
+
+
+def print_jobset(options: LaunchOptions, command: Sequence[str], prog: str) -> None:
+    """The JobSet on the standard output."""
+    from loomax.runtime.launch.jobset import JobSetConfig, as_yaml
+
+    for name in ("topology", "image"):
+        if not getattr(options, name):
+            fail(prog, f"--jobset needs --{name}")
+    config = JobSetConfig(
+        options.jobset or "",
+        options.topology,
+        options.image,
+        slices=options.slices,
+        runs=options.volume,
+        restarts=options.restarts or JobSetConfig.restarts,
+        service_account=options.service_account,
+    )
+    sys.stdout.write(as_yaml(config, command))

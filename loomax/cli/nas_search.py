@@ -1,0 +1,130 @@
+"""loomax nas search: the most accurate network of a supernet within a latency, in files."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from loomax.cli.eval import find_run
+from loomax.cli.nas_table import default_path
+from loomax.runtime.config import parse_options
+
+PROG = "loomax nas search"
+DESCRIPTION = """Searches a trained supernet for networks that are accurate and fast (NSGA-II over
+accuracy and latency, within a limit), takes the best one out of it, and writes it as safetensors,
+Orbax and StableHLO. The search looks at two thirds of the run's validation images, the others
+pick the winner, and the test images are used once. Stopped at any time it goes on with the same
+command."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is searched for."""
+
+    run: str
+    """a run of loomax nas train: a folder, or a name under --runs"""
+    latency_ms: float
+    """what a forward pass may take, milliseconds"""
+    device: str = "cpu"
+    """whose latency it is, as in loomax nas table"""
+    table: str = ""
+    """of latencies; default: tables/SPACE-DEVICE.json; a roofline-... device needs none"""
+    batch: int = 1
+    """images of a forward pass, as in the table"""
+    at_least_ms: float = 0.0
+    """leave faster networks out"""
+    candidates: int = 1000
+    """networks that are judged"""
+    population: int = 64
+    """networks that the next ones are made from"""
+    random: int = 0
+    """also judge so many random networks, and compare"""
+    finetune: int = 0
+    """train the found network for so many steps"""
+    seed: int = 0
+    """of the search"""
+    out: str = ""
+    """folder; default: RUN/search/DEVICE-LATENCYms"""
+    runs: str = "runs"
+    """where runs live"""
+
+
+def main(argv: Sequence[str]) -> None:
+    options = parse_options(Options, argv, PROG, DESCRIPTION)
+
+    from loomax.nas.evolve.config import EvolveConfig
+    from loomax.nas.oracle.devices import oracle_of
+
+    oracle = oracle_of(options.device, options.batch)
+    evolve = EvolveConfig(options.candidates, options.population, seed=options.seed)
+    if min(options.random, options.finetune) < 0:
+        raise ValueError("--random and --finetune are below 0: give 0 or more")
+    run = find_run(options.run, Path(options.runs))
+
+    from loomax.runtime.compile import setup_cpu
+
+    setup_cpu()
+
+    from loomax.nas.evolve.handover import SearchConfig, search_and_export
+    from loomax.nas.train.evaluate import open_run
+
+    trained = open_run(run)
+    latency, origin = predictor(options, oracle, trained.space, trained.config.space)
+    name = f"{options.device}-{options.latency_ms:g}ms"
+    out = Path(options.out) if options.out else run / "search" / name
+    config = SearchConfig(
+        options.device,
+        options.latency_ms / 1e3,
+        options.at_least_ms / 1e3,
+        evolve,
+        options.random,
+        options.finetune,
+    )
+    found = search_and_export(trained, latency, config, out, origin, True)
+    print("\n".join(lines(found, config)))
+
+
+def predictor(options: Options, oracle, space, name: str) -> tuple:
+    """The predictor of latencies, and where it comes from.
+
+    Raises:
+        ValueError: there is no table, or it is of another device or space.
+    """
+    from loomax.nas.oracle.predict import bound_predictor, predictor_of
+    from loomax.nas.oracle.table import check_origin, origin_of, read_table
+
+    wanted = origin_of(oracle, space, name)
+    if oracle.source == "roofline" and not options.table:
+        return bound_predictor(space, oracle), asdict(wanted)
+    path = Path(options.table or default_path(name, options.device))
+    if not path.is_file():
+        raise ValueError(
+            f"no latency table {path}: make it with `loomax nas table --space {name} --device"
+            f" {options.device} --out {path}`"
+        )
+    table = read_table(path)
+    # Tables serve on other machines than those that they were made on.
+    check_origin(path, table.origin, wanted, but=("version", "dtype"))
+    return predictor_of(space, table), asdict(table.origin)
+
+
+def lines(found, config) -> list[str]:
+    """The result in words, and where its files are."""
+    outcome = found.outcome
+    rows = [
+        f"  {c.latency * 1e3:10.4g} ms  search {c.accuracy:.1%}  validation {validation:.1%}"
+        for c, validation in zip(outcome.front, outcome.validation, strict=True)
+    ]
+    winner = outcome.winner
+    said = [
+        f"{len(outcome.candidates)} networks judged; the front on {config.device}:",
+        *rows,
+        f"winner: {winner.latency * 1e3:.4g} ms, test accuracy {outcome.test:.1%}",
+    ]
+    if found.random:
+        said.append(
+            f"best of {len(found.random.candidates)} random ones:"
+            f" {found.random.winner.latency * 1e3:.4g} ms, test accuracy {found.random.test:.1%}"
+        )
+    worst = max(found.errors.values())
+    said.append(f"read again, logits differ by at most {worst:.1e}")
+    return [*said, "", *(f"{kind:<16}{path}" for kind, path in found.paths.items())]

@@ -1,0 +1,44 @@
+"""loomax nas train: a supernet, in a run folder of its own."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from loomax.cli.train import default_name, is_run
+from loomax.runtime.config import merge, parse, take_flag, take_option
+from loomax.runtime.files import run_directory
+
+PROG = "loomax nas train"
+DESCRIPTION = """Trains a supernet and writes everything to runs/RUN.
+
+--name RUN   the run's folder; default: the name of the config, with a number if that is taken
+--resume     go on with RUN (default: the config's newest run), with its own config unless
+             --config is given; starts it when there is nothing to go on with
+--runs DIR   where runs live (default: runs)"""
+
+
+def main(argv: Sequence[str]) -> None:
+    from loomax.nas.train.presets import CONFIGS
+
+    name, argv = take_option(argv, "--name", PROG)
+    runs, argv = take_option(argv, "--runs", PROG)
+    resume, argv = take_flag(argv, "--resume")
+    chosen, rest = take_option(argv, "--config", PROG)
+    root, fallback = Path(runs or "runs"), chosen or next(iter(CONFIGS))
+    name = name or default_name(root, fallback, resume)
+    named = dict(CONFIGS)
+    if resume and chosen is None and is_run(root / name):
+        held = json.loads((root / name / "config.json").read_text(encoding="utf-8"))
+        fallback = held["name"] if held.get("name") in CONFIGS else fallback
+        named[fallback] = merge(CONFIGS[fallback], held)
+    config = parse(named, ["--config", fallback, *rest], PROG, DESCRIPTION)
+    if is_run(root / name) and not resume:
+        raise ValueError(f"{root / name} exists: add --resume to go on, or give another --name")
+
+    from loomax.runtime.compile import setup_cpu
+
+    setup_cpu()
+
+    from loomax.nas.train.train import train
+
+    train(config, run_directory(root, name))
