@@ -151,7 +151,7 @@ def _pod(config: JobSetConfig, command: Sequence[str]) -> dict[str, Any]:
         "image": config.image,
         "command": ["loomax", *command],
         "ports": [{"containerPort": COORDINATOR_PORT}, {"containerPort": TPU_PORT}],
-        "resources": {"requests": chips, "limits": chips},
+        "resources": {"requests": chips, "limits": dict(chips)},
         "volumeMounts": [{"name": "runs", "mountPath": "/runs"}],
     }
     return {
