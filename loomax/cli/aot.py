@@ -12,7 +12,7 @@ compiler says. Needs libtpu: pip install 'loomax[tpu-aot]'.
 
 usage: loomax aot train --topology v5e:4x4 --config NAME [--fit] [--field value ...]
 
---fit  also search for the form of the update with the least arithmetic that fits a chip, and for
+--fit  also search for the form of the iteration with the least arithmetic that fits a chip, and for
        the largest number of environments (`loomax plan memory` has more options)"""
 
 
@@ -45,10 +45,10 @@ def run(argv: Sequence[str], prog: str) -> None:
 
 
 def fit_lines(config: Any, topology: str) -> list[str]:
-    """What `fit` says of the update on a slice."""
+    """What `fit` says of the iteration on a slice."""
     from loomax.agents.fitting import fit_config, subject_of
     from loomax.runtime.target import parse_target
 
     target = parse_target(topology, config.mesh)
-    subject = subject_of(config, "update", target.mesh)
+    subject = subject_of(config, None, target.mesh)
     return fit_config(subject, target, target.bytes_per_device, largest=True).lines()

@@ -24,7 +24,7 @@ class MemoryOptions:
     budget: str | None = None
     """bytes of a device, such as 15GiB: search for the form that fits"""
     program: str | None = None
-    """of reinforcement learning: sft, update (default) or iteration"""
+    """of reinforcement learning: sft, update or iteration (default)"""
     largest: bool = False
     """with --budget: also the largest batch that fits"""
     most: int = 24

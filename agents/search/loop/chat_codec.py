@@ -22,11 +22,12 @@ class ChatTemplate:
     """The text around messages.
 
     Args:
-        user, tool: before the content of such a message.
+        system, user, tool: before the content of such a message.
         end: after any message.
         assistant: before what the model writes.
     """
 
+    system: str = "<|im_start|>system\n"
     user: str = "<|im_start|>user\n"
     tool: str = "<|im_start|>tool\n"
     end: str = "<|im_end|>\n"
@@ -69,7 +70,10 @@ def _function(text: str) -> dict[str, str]:
     """Name and arguments; arguments that are not JSON are handed on for the parser to refuse."""
     try:
         call = json.loads(text)
-        return {"name": call["name"], "arguments": json.dumps(call.get("arguments", {}))}
+        given = call.get("arguments", {})
+        # Some models write the arguments as OpenAI's API has them: as a string of JSON.
+        arguments = given if isinstance(given, str) else json.dumps(given)
+        return {"name": call["name"], "arguments": arguments}
     except (ValueError, TypeError, KeyError, AttributeError):
         name = NAME.search(text)
         return {"name": name[1] if name else "", "arguments": text.strip()}

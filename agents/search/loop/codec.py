@@ -120,7 +120,7 @@ class TextCodec:
         """See `Codec`."""
         return tuple(self.words.ids("".join(shown)))
 
-    def reader(self) -> TextReader:
+    def reader(self) -> Reader:
         """See `Codec`."""
         return TextReader(self.words)
 
