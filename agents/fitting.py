@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jax.sharding import Mesh
 
@@ -35,7 +34,7 @@ class Subject:
         title: what it is.
         build: the program in a form.
         given: the form that the configuration asks for.
-        layers, parts, names: what there is to choose from; see `memory.forms.search.Search`.
+        bases, parts, names: what there is to choose from; see `memory.forms.search.Search`.
         rows: of the batch that can be resized: rows of tokens, or environments.
         unit: rows come in multiples of this, for each microbatch.
         apply: the configuration in a form.
@@ -44,7 +43,7 @@ class Subject:
     title: str
     build: Build
     given: Form
-    layers: Sequence[Any]
+    bases: Sequence[Form]
     parts: Sequence[int]
     names: Sequence[str]
     rows: int
@@ -56,7 +55,7 @@ def subject_of(config: Config, program: str | None, mesh: Mesh) -> Subject:
     """What there is to search in a configuration.
 
     Args:
-        program: of reinforcement learning: "sft", "update" (default) or "iteration".
+        program: of reinforcement learning: "sft", "update" or "iteration" (default).
 
     Raises:
         ValueError: there is no such program, or nothing to choose.
@@ -68,7 +67,7 @@ def subject_of(config: Config, program: str | None, mesh: Mesh) -> Subject:
         return _pretraining(config, mesh)
     if not isinstance(config.policy, PolicyConfig):
         raise ValueError(f"config {config.name!r} has no flow VLA: there is no form to search")
-    name = program or "update"
+    name = program or "iteration"
     if name not in PROGRAMS:
         raise ValueError(unknown("program", name, PROGRAMS))
     config.validate(mesh.size)
@@ -76,7 +75,7 @@ def subject_of(config: Config, program: str | None, mesh: Mesh) -> Subject:
         title=f"{config.name}, {name}",
         build=lambda form, envs, mesh: rl.train_program(config, name, form, envs, mesh),
         given=rl.form_of(config),
-        layers=(None,),
+        bases=(Form(contexts="kept"), Form(contexts="again")),
         parts=(),
         names=VLA_RESIDUALS,
         rows=config.rl.rollout.envs,
@@ -93,7 +92,7 @@ def _pretraining(config: PretrainConfig, mesh: Mesh) -> Subject:
         title=f"{config.name}, a step of {stage.batch} rows of {stage.length} tokens",
         build=lambda form, rows, mesh: pretrain.step_program(config, number, form, rows, mesh),
         given=pretrain.form_of(config, number),
-        layers=("scan",) if depth > MOST_UNROLLED else ("scan", "list"),
+        bases=[Form(layers=name) for name in ("scan", "list")[: 1 + (depth <= MOST_UNROLLED)]],
         parts=pretrain.parts_of(config, number, mesh),
         names=LM_RESIDUALS,
         rows=stage.batch,
@@ -138,7 +137,7 @@ def search_config(
         target,
         budget,
         names=subject.names,
-        layers=subject.layers,
+        bases=subject.bases,
         cache=cache_folder("fit"),
         tell=tell,
     )

@@ -107,7 +107,7 @@ def rows_v5e(case: Case, target: Target) -> list[Row]:
     """The least peak at no more arithmetic than plain recomputation, and that arithmetic."""
     search = searched(case, target, NO_LIMIT)
     # The compiler counts a loop's body once, so layers stay a list.
-    search.layers = ("list",)
+    search.bases = (Form(layers="list"),)
     plain = search.ask(Form("full", "list"))
     search.budget = int(ASKED * plain.verdict.peak_bytes)
     search.run(case.microbatches)

@@ -24,14 +24,23 @@ def in_form(config: TrainConfig, form: Form) -> TrainConfig:
     if not isinstance(config.policy, PolicyConfig):
         raise ValueError(f"config {config.name!r} has no flow VLA: there is no form to search")
     if form.microbatches != 1 or form.layers == "list":
-        raise ValueError(f"the form {form} is not for reinforcement learning: only remat varies")
+        raise ValueError(
+            f"the form {form} is not for reinforcement learning: remat and contexts vary"
+        )
     model = replace(config.policy.model, remat=form.remat)
-    return replace(config, policy=replace(config.policy, model=model))
+    rollout = config.rl.rollout
+    if form.contexts is not None:
+        rollout = replace(rollout, store_context=form.contexts == "kept")
+    policy, rl = replace(config.policy, model=model), replace(config.rl, rollout=rollout)
+    return replace(config, policy=policy, rl=rl)
 
 
 def form_of(config: TrainConfig) -> Form:
     """The form that a configuration has as it is."""
-    return Form(config.policy.model.remat) if isinstance(config.policy, PolicyConfig) else Form()
+    if not isinstance(config.policy, PolicyConfig):
+        return Form()
+    contexts = "kept" if config.rl.rollout.store_context else "again"
+    return Form(config.policy.model.remat, contexts=contexts)
 
 
 def train_program(

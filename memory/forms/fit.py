@@ -96,7 +96,7 @@ def search_of(
     search.donate = donated
     if takes_form:
         search.written = step
-        search.layers = ("list", "scan")
+        search.bases = (Form(layers="list"), Form(layers="scan"))
         search.names = tuple(value_names(step, *args))
     return search
 

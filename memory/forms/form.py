@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from loomax.memory.schedule.policy import check_policy, remat_as
 
 LAYERS = ("list", "scan")
+CONTEXTS = ("kept", "again")
 
 
 @dataclass(frozen=True)
@@ -29,22 +30,29 @@ class Form:
         layers: "list" runs layers one after another, "scan" in a loop over stacked parameters;
             None as they are given.
         microbatches: parts of a batch that are computed one after another.
+        contexts: of reinforcement learning: "kept" from the rollout for the update, or encoded
+            "again"; None as they are given.
     """
 
     remat: str = "none"
     layers: str | None = None
     microbatches: int = 1
+    contexts: str | None = None
 
     def __post_init__(self):
         check_policy(self.remat)
         if self.layers is not None and self.layers not in LAYERS:
             raise ValueError(f"layers is {self.layers!r}: choose from list, scan, or None")
+        if self.contexts not in (None, *CONTEXTS):
+            raise ValueError(f"contexts is {self.contexts!r}: choose from kept, again, or None")
         if self.microbatches < 1:
             raise ValueError(f"microbatches is {self.microbatches}: give at least 1")
 
     def __str__(self) -> str:
-        parts = [f"remat {self.remat}", self.layers or "", f"{self.microbatches} microbatches"]
-        return ", ".join(part for part in parts[: 2 + (self.microbatches > 1)] if part)
+        parts = [f"remat {self.remat}", self.layers or ""]
+        parts += [f"{self.microbatches} microbatches"] if self.microbatches > 1 else []
+        parts += [f"contexts {self.contexts}"] if self.contexts else []
+        return ", ".join(part for part in parts if part)
 
     def block(self, block: Callable[..., Any]) -> Callable[..., Any]:
         """`block` under the policy."""

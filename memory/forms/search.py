@@ -51,6 +51,7 @@ class Search:
         build: the step's program in a form, for a batch size, on a mesh.
         budget: bytes of one device.
         names: `checkpoint_name`s that may be kept or moved.
+        bases: forms without recomputation to start from.
         cache: folder of verdicts.
         tell: called with every try.
         most: compilations at most.
@@ -63,7 +64,7 @@ class Search:
     target: Target
     budget: int
     names: Sequence[str] = ()
-    layers: Sequence[Any] = (None,)
+    bases: Sequence[Form] = (Form(),)
     cache: Path | None = None
     tell: Callable[[Try], None] | None = None
     most: int = 40
@@ -122,8 +123,8 @@ class Search:
             self.interrupted = True
 
     def _run(self, microbatches: Sequence[int]) -> None:
-        for layers in self.layers:
-            if self.ask(Form(layers=layers)).verdict.fits(self.budget):
+        for base in self.bases:
+            if self.ask(base).verdict.fits(self.budget):
                 return
         self.policies(1)
         for parts in microbatches:
@@ -133,18 +134,20 @@ class Search:
 
     def policies(self, parts: int) -> None:
         """Forms between no recomputation and all of it, in `parts` microbatches."""
-        full = [self.ask(Form("full", layers, parts)).verdict.peak_bytes for layers in self.layers]
+        forms = [dataclasses.replace(b, remat="full", microbatches=parts) for b in self.bases]
+        full = [self.ask(form) for form in forms]
         # An error without a size counts as the worst.
-        best = min(range(len(full)), key=lambda i: full[i] or float("inf"))
-        base = Form("full", self.layers[best], parts)
-        if self.ask(base).verdict.fits(self.budget):
+        best = min(full, key=lambda t: t.verdict.peak_bytes or float("inf"))
+        fitting = [t for t in full if t.verdict.fits(self.budget)]
+        if fitting:
+            base = min(fitting, key=lambda t: (t.flops, t.verdict.peak_bytes)).form
             self.kept(base)
             self.by_name(base)
-        elif full[best] > HOPELESS * self.budget:
+        elif best.verdict.peak_bytes > HOPELESS * self.budget:
             return
         else:
             # Keeping more seldom helps then, but a little can: what is recomputed is held, too.
-            self.ask(dataclasses.replace(base, remat="keep:2"))
+            self.ask(dataclasses.replace(best.form, remat="keep:2"))
         if self.with_levers:
             self.pull_levers(parts)
 

@@ -44,7 +44,7 @@ def test_a_language_models_step_is_fitted_and_its_config_says_how(target):
     search = search_config(subject, target, 2**40)
     none, full = (search.ask(Form(remat, "scan")).verdict for remat in ("none", "full"))
     assert full.temp_bytes < none.temp_bytes
-    subject = replace(subject, layers=("scan",), names=())
+    subject = replace(subject, bases=(Form(layers="scan"),), names=())
     budget = (none.peak_bytes + full.peak_bytes) // 2
     plan = fit_config(subject, target, budget, levers=False, most=2)
     assert plan.chosen.verdict.peak_bytes <= budget
@@ -86,8 +86,14 @@ def test_a_policys_programs():
     subject = subject_of(debug, "sft", mesh)
     assert subject.title == "debug, sft"
     assert subject.apply(Form("keep:2")).policy.model.remat == "keep:2"
-    with pytest.raises(ValueError, match="only remat varies"):
+    with pytest.raises(ValueError, match="remat and contexts vary"):
         subject.apply(Form(microbatches=2))
+    for contexts, stored in (("kept", True), ("again", False)):
+        config = subject.apply(Form(contexts=contexts))
+        assert config.rl.rollout.store_context == stored
+        assert subject_of(config, None, mesh).given == Form(
+            debug.policy.model.remat, contexts=contexts
+        )
     with pytest.raises(ValueError, match="unknown program 'upd'.*did you mean update"):
         subject_of(debug, "upd", mesh)
     with pytest.raises(ValueError, match="config 'point-mass' has no flow VLA"):
@@ -104,3 +110,13 @@ def test_a_policys_step_computes_more_when_recomputed():
         for remat in ("none", "full", "keep:4")
     )
     assert none < kept < full
+
+
+def test_contexts_that_are_kept_are_not_computed_again():
+    target, debug = parse_target("cpu"), POLICIES["debug"]
+    subject = subject_of(debug, "update", target.mesh)
+    kept, again = (
+        matmul_flops(trace(subject.build(form, None, target.mesh), target).jaxpr)
+        for form in subject.bases
+    )
+    assert kept < again

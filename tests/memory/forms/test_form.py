@@ -101,3 +101,4 @@ def test_microbatches_have_to_divide_the_batch(data):
 def test_a_form_reads_as_words():
     assert str(Form()) == "remat none"
     assert str(Form("full", "scan", 2)) == "remat full, scan, 2 microbatches"
+    assert str(Form("full", contexts="kept")) == "remat full, contexts kept"
