@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from loomax.models.elastic.elastic_switch import keep_for_gradient
+
 Size = int | Int[Array, ""]
 
 
@@ -41,22 +43,31 @@ def layer_norm(
 ) -> Float[Array, "*B D"]:
     """Layer normalisation over the active channels, epsilon 1e-6, in float32."""
     wide = x.astype(jnp.float32)
-    centred = keep(wide - wide.sum(-1, keepdims=True) / count, count)
-    variance = jnp.square(centred).sum(-1, keepdims=True) / count
+    mean = keep_for_gradient(wide.sum(-1, keepdims=True) / count)
+    centred = keep(wide - mean, count)
+    variance = keep_for_gradient(jnp.square(centred).sum(-1, keepdims=True) / count)
     out = centred * jax.lax.rsqrt(variance + 1e-6) * scale + bias
     return keep(out, count).astype(x.dtype)
 
 
 def batch_norm(
-    x: Float[Array, "B *S D"], scale: Float[Array, " D"], bias: Float[Array, " D"], count: Size
+    x: Float[Array, "B *S D"],
+    scale: Float[Array, " D"],
+    bias: Float[Array, " D"],
+    count: Size,
+    reference: int | None = None,
 ) -> Float[Array, "B *S D"]:
     """Batch normalisation with the batch's own statistics, epsilon 1e-5, in float32.
 
     A supernet keeps no running statistics: means over subnets fit none of them. A deployed
     network gets its own (`loomax.models.elastic.deploy.calibrate`).
+
+    Args:
+        reference: how many of the first images give the statistics; None takes all.
     """
     wide, axes = x.astype(jnp.float32), tuple(range(x.ndim - 1))
-    centred = wide - wide.mean(axes)
-    variance = jnp.square(centred).mean(axes)
-    out = centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+    mean = keep_for_gradient(wide[:reference].mean(axes))
+    centred = wide - mean
+    variance = keep_for_gradient(jnp.square(centred[:reference]).mean(axes))
+    out = centred * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias
     return keep(out, count).astype(x.dtype)

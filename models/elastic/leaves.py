@@ -46,7 +46,7 @@ def draw(leaves: Leaves, sizes: Any, rngs: Rngs, layers: int | None = None) -> d
             std = math.prod(shape[axis] for axis in leaf.fan) ** -0.5
             drawn[name] = normal(rngs, stacked, std)
         else:
-            drawn[name] = jnp.full(stacked, leaf.fill)
+            drawn[name] = jnp.full(stacked, leaf.fill, jnp.float32)
     return drawn
 
 

@@ -8,13 +8,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from loomax.models.elastic.active import Size, batch_norm, fit, keep, keep_centre
-from loomax.models.elastic.depthwise import depthwise
+from loomax.models.elastic.depthwise import depthwise, patches, sum_windows
+from loomax.models.elastic.elastic_switch import keep_for_gradient
 from loomax.models.elastic.leaves import Leaf, Leaves
 from loomax.models.elastic.operator import Operator
 from loomax.models.layers import matmul
+from loomax.runtime.compile import target_platform
 
 
 class MBConvSizes(NamedTuple):
@@ -61,30 +64,39 @@ def mbconv_leaves(expand: bool, squeeze: bool, shortcut: bool) -> Leaves:
 
 
 def mbconv(
-    p: dict, x: Float[Array, "B S S I"], sizes: MBConvSizes, *, stride: int = 1
+    p: dict,
+    x: Float[Array, "B S S I"],
+    sizes: MBConvSizes,
+    *,
+    stride: int = 1,
+    reference: int | None = None,
 ) -> Float[Array, "B R R O"]:
     """Expand, depthwise, squeeze and excite, project; plus the skip path.
 
     Where the width stays the skip path is the (averaged) input, whatever `shortcut` holds.
+
+    Args:
+        reference: images that give the statistics, see `batch_norm`.
     """
     y = x
     if "expand" in p:
-        y = _normed(p, "expand", matmul(y, p["expand"]), sizes.hidden)
+        y = _normed(p, "expand", matmul(y, p["expand"]), sizes.hidden, reference)
         y = jax.nn.hard_swish(y)
     y = depthwise(y, keep_centre(p["depthwise"], sizes.kernel), stride)
-    y = jax.nn.hard_swish(_normed(p, "depthwise", y, sizes.hidden))
+    y = jax.nn.hard_swish(_normed(p, "depthwise", y, sizes.hidden, reference))
     if "down" in p:
         y = y * _excite(p, y, sizes.squeeze)[:, None, None, :]
-    y = _normed(p, "project", matmul(y, p["project"]), sizes.width)
+    y = _normed(p, "project", matmul(y, p["project"]), sizes.width, reference)
     return y + _skip(p, average_pool(x, stride), sizes)
 
 
-def _normed(p: dict, name: str, x: Array, count: Size) -> Array:
-    return batch_norm(x, p[f"{name}_scale"], p[f"{name}_bias"], count)
+def _normed(p: dict, name: str, x: Array, count: Size, reference: int | None) -> Array:
+    return batch_norm(x, p[f"{name}_scale"], p[f"{name}_bias"], count, reference)
 
 
 def _excite(p: dict, y: Float[Array, "B R R C"], squeeze: Size) -> Float[Array, "B C"]:
-    z = jax.nn.relu(matmul(y.mean((1, 2)), p["down"]) + p["down_bias"])
+    pooled = keep_for_gradient(y.mean((1, 2)))
+    z = jax.nn.relu(matmul(pooled, p["down"]) + p["down_bias"])
     return jax.nn.hard_sigmoid(matmul(keep(z, squeeze), p["up"]) + p["up_bias"])
 
 
@@ -102,31 +114,45 @@ def average_pool(x: Float[Array, "B S S C"], stride: int) -> Float[Array, "B R R
     """Means of stride x stride pixels, of those that there are at the border."""
     if stride == 1:
         return x
-
-    def sums(y: Array) -> Array:
-        window = (1, stride, stride, 1)
-        return jax.lax.reduce_window(y, 0.0, jax.lax.add, window, window, "SAME")
-
-    return sums(x) / sums(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+    side, count = x.shape[1], -(-x.shape[1] // stride)
+    start = stride * np.arange(count) - (count * stride - side) // 2
+    held = np.minimum(start + stride, side) - np.maximum(start, 0)
+    return sum_windows(x, stride) / (held[:, None] * held)[..., None].astype(x.dtype)
 
 
-def mbconv_operator(lanes: tuple[MBConvSizes, ...], leaves: Leaves, stride: int) -> Operator:
+def mbconv_operator(
+    lanes: tuple[MBConvSizes, ...], leaves: Leaves, stride: int, reference: int | None = None
+) -> Operator:
     """The block with lanes of sizes and the parameters of `mbconv_leaves`."""
-    return Operator(partial(mbconv, stride=stride), leaves, lanes, inputs="width_in")
+    block = partial(mbconv, stride=stride, reference=reference)
+    return Operator(block, leaves, lanes, inputs="width_in")
 
 
 def convolution(
-    p: dict, x: Float[Array, "B S S I"], sizes: ConvSizes, *, stride: int
+    p: dict,
+    x: Float[Array, "B S S I"],
+    sizes: ConvSizes,
+    *,
+    stride: int,
+    reference: int | None = None,
 ) -> Float[Array, "B R R O"]:
     """Convolution, batch norm, hard-swish."""
-    y = jax.lax.conv_general_dilated(
-        x, p["conv"], (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return jax.nn.hard_swish(_normed(p, "conv", y, sizes.width))
+    kernel = p["conv"]
+    # Inside a conditional XLA:CPU takes eight times as long for the convolution and its gradient.
+    if target_platform() == "cpu":
+        y = matmul(patches(x, len(kernel), stride), kernel.reshape(-1, kernel.shape[-1]))
+    else:
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    return jax.nn.hard_swish(_normed(p, "conv", y, sizes.width, reference))
 
 
-def convolution_operator(lanes: tuple[ConvSizes, ...], kernel: int, stride: int) -> Operator:
+def convolution_operator(
+    lanes: tuple[ConvSizes, ...], kernel: int, stride: int, reference: int | None = None
+) -> Operator:
     """The convolution with lanes of sizes."""
     leaf = Leaf((kernel, kernel, "width_in", "width"), fan=(0, 1, 2))
     leaves = {"conv": leaf, **_norm("conv", "width")}
-    return Operator(partial(convolution, stride=stride), leaves, lanes, inputs="width_in")
+    first = partial(convolution, stride=stride, reference=reference)
+    return Operator(first, leaves, lanes, inputs="width_in")

@@ -46,16 +46,26 @@ class Operator:
 
 
 def run(
-    operator: Operator, parameters: dict, x: Array, sizes: Any, mode: Mode, active: Flag = True
+    operator: Operator,
+    parameters: dict,
+    x: Array,
+    sizes: Any,
+    mode: Mode,
+    active: Flag = True,
+    *,
+    first: bool = False,
 ) -> Array:
     """y of an operator, or x where it is not active (its width in and out are equal then).
 
     Args:
         sizes: active sizes: ints in mode "static", else int32 scalars.
+        first: whether x are the images, towards which there is no gradient.
 
     Raises:
         ValueError: unknown mode.
     """
+    if first:
+        x = jax.lax.stop_gradient(x)
     if mode == "static":
         if not active:
             return x
@@ -65,13 +75,15 @@ def run(
         return y if isinstance(active, bool) else jnp.where(active, y, x)
     if mode not in MODES:
         raise ValueError(unknown("mode", mode, MODES))
-    switch = elastic_switch if mode == "elastic_switch" else jax.lax.switch
     branches = [partial(_at_lane, operator, lane) for lane in operator.lanes]
     index = lane_index(operator.lanes, sizes)
     if not isinstance(active, bool):
         branches.insert(0, _skip)
         index = jnp.where(active, index + 1, 0)
-    return switch(index, branches, parameters, x, sizes)
+    if mode == "switch":
+        return jax.lax.switch(index, branches, parameters, x, sizes)
+    constant = (1,) if first else ()
+    return elastic_switch(index, branches, parameters, x, sizes, constant=constant)
 
 
 def lane_index(lanes: tuple, sizes: Any) -> Array:

@@ -81,8 +81,12 @@ def head_sizes(config: SupernetConfig, width: Any) -> HeadSizes:
     return HeadSizes(width, width * max(config.expand, 1))
 
 
-def stage_plans(config: SupernetConfig) -> tuple[StagePlan, ...]:
-    """The operators of all stages."""
+def stage_plans(config: SupernetConfig, reference: int | None = None) -> tuple[StagePlan, ...]:
+    """The operators of all stages.
+
+    Args:
+        reference: images that give the statistics, see `loomax.models.elastic.active.batch_norm`.
+    """
     side, plans = config.largest.resolution, []
     widths = [config.channels] * len(config.lanes)
     for index, stage in enumerate(config.stages):
@@ -90,7 +94,7 @@ def stage_plans(config: SupernetConfig) -> tuple[StagePlan, ...]:
         pairs = zip(widths, lanes, strict=True)
         firsts = _growing([first_sizes(stage, width, lane) for width, lane in pairs])
         side, widths = -(-side // stage.stride), [lane.width for lane in lanes]
-        plans.append(_stage_plan(stage, firsts, lanes, side))
+        plans.append(_stage_plan(stage, firsts, lanes, side, reference))
     return tuple(plans)
 
 
@@ -101,7 +105,13 @@ def head_plan(config: SupernetConfig) -> Operator:
     return head_operator(_growing(lanes), leaves)
 
 
-def _stage_plan(stage: StageConfig, firsts: tuple, lanes: list[StageSizes], side: int) -> StagePlan:
+def _stage_plan(
+    stage: StageConfig,
+    firsts: tuple,
+    lanes: list[StageSizes],
+    side: int,
+    reference: int | None,
+) -> StagePlan:
     start = int(isinstance(stage, ConvStageConfig) and not stage.opening)
     rows = [layer_sizes(stage, _largest_layer(lane, start)) for lane in lanes]
     columns = [_growing(column) for column in zip(*rows, strict=True)]
@@ -109,14 +119,15 @@ def _stage_plan(stage: StageConfig, firsts: tuple, lanes: list[StageSizes], side
     if isinstance(stage, ConvStageConfig):
         squeeze = bool(stage.squeeze)
         if stage.opening:
-            first = convolution_operator(firsts, stage.opening, stage.stride)
+            first = convolution_operator(firsts, stage.opening, stage.stride, reference)
         else:
             leaves = mbconv_leaves(stage.expand, squeeze, shortcut=True)
-            first = mbconv_operator(firsts, leaves, stage.stride)
-        block = mbconv_operator(columns[0], mbconv_leaves(stage.expand, squeeze, False), 1)
+            first = mbconv_operator(firsts, leaves, stage.stride, reference)
+        leaves = mbconv_leaves(stage.expand, squeeze, False)
+        block = mbconv_operator(columns[0], leaves, 1, reference)
         return StagePlan(stage, first, (block,), start, depth)
     leaves = mbconv_leaves(stage.expand > 1, bool(stage.squeeze), shortcut=True)
-    first = mbconv_operator(firsts, leaves, stage.stride)
+    first = mbconv_operator(firsts, leaves, stage.stride, reference)
     inner = attention_leaves(stage.head_dim, stage.value_kernel, side * stage.bias)
     layers = (attention_operator(columns[0], inner), feed_forward_operator(columns[1]))
     return StagePlan(stage, first, layers, start, depth)

@@ -56,6 +56,8 @@ def apply_supernet(
     sizes: Any,
     images: Float[Array, "B S S C"],
     mode: Mode = "elastic_switch",
+    *,
+    reference: int | None = None,
 ) -> Float[Array, "B K"]:
     """Logits of one subnet, with batch normalisation by the batch's own statistics.
 
@@ -63,7 +65,11 @@ def apply_supernet(
         sizes: its active sizes, with the fields of `Sizes` (`loomax.nas.space.encode` gives
             them); a pytree argument of the compiled program, except in mode "static". Within it,
             sizes above the largest are not noticed. `resolution` is not read: the images have it.
+            There is no gradient towards the images.
         mode: see `loomax.models.elastic.operator`.
+        reference: how many of the first images give the statistics for all; None takes all. With
+            training images first and others behind them, the others get the logits that the
+            extracted network gives them after `calibrate` on those first ones.
 
     Raises:
         ValueError: unknown mode; sizes of another structure; images larger than the largest; in
@@ -74,9 +80,11 @@ def apply_supernet(
     sizes = freeze(sizes) if mode == "static" else _as_arrays(sizes)
     _check(config, sizes, images.shape[1], mode)
     x, width = images, config.channels
-    stages = zip(stage_plans(config), parameters["stages"], sizes.stages, strict=True)
-    for plan, p, stage in stages:
-        x = run(plan.first, p["first"], x, first_sizes(plan.config, width, stage), mode)
+    plans = stage_plans(config, reference)
+    stages = zip(plans, parameters["stages"], sizes.stages, strict=True)
+    for index, (plan, p, stage) in enumerate(stages):
+        size = first_sizes(plan.config, width, stage)
+        x = run(plan.first, p["first"], x, size, mode, first=index == 0)
         x = _layers(plan, p["layers"], x, stage, mode)
         width = stage.width
     return run(head_plan(config), parameters["head"], x, head_sizes(config, width), mode)

@@ -49,9 +49,16 @@ class Cache:
 @struct.dataclass
 @no_type_check
 class Draft:
-    """Tokens that are not accepted yet: what the self layers projected, and the global KV."""
+    """Tokens that are not accepted yet.
+
+    Args:
+        projected: by the self layers, where these are recurrent.
+        states: of the self layers, where these are keys and values of all tokens.
+        shared: the global KV.
+    """
 
     projected: Any
+    states: Any
     shared: kv.KV | None
 
 
@@ -163,26 +170,36 @@ def decode(
 
 
 def verify(
-    config: LMConfig, params: PyTree, cache: Cache, tokens: Int[Array, "B T"]
+    config: LMConfig,
+    params: PyTree,
+    cache: Cache,
+    tokens: Int[Array, "B T"],
+    count: Int[Array, " B"] | None = None,
 ) -> tuple[Float[Array, "B T V"], Draft]:
     """Scores after each of several drafted tokens; the cache stays as it was until `commit`.
 
-    The global KV is read once for all drafts of a row.
+    The global KV is read once for all drafts of a row. Only the first `count` tokens of a row are
+    real.
     """
-    span = Span(cache.length, jnp.full(tokens.shape[:1], tokens.shape[1], jnp.int32))
-    x, after, projected = _self_decoder(config, params, cache, tokens, span, keep=True)
+    batch, length = tokens.shape
+    count = jnp.full((batch,), length, jnp.int32) if count is None else count
+    span = Span(cache.length, count)
+    full = config.mixer in FULL_ATTENTION
+    x, after, projected = _self_decoder(config, params, cache, tokens, span, keep=not full)
     if config.decoder_decoder:
         x = cross_layers(config, params, x, after.shared, span)
     scores = logits_of(config, params, normed(x, params["norm"]))
-    return scores, Draft(projected, after.shared)
+    return scores, Draft(projected, after.states if full else None, after.shared)
 
 
 def commit(config: LMConfig, cache: Cache, draft: Draft, accepted: Int[Array, " B"]) -> Cache:
     """The cache with the first `accepted` drafted tokens of each row.
 
     Nothing is undone: the states advance from the projections with a mask on the rejected tokens,
-    and the global KV's slots behind the new length will be overwritten.
+    and what is stored of all tokens has slots behind the new length that will be overwritten.
     """
+    if draft.states is not None:
+        return Cache(cache.length + accepted, draft.states, draft.shared)
     span, mixer = Span(cache.length, accepted), MIXERS[config.mixer]
 
     def advance(state, given):

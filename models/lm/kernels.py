@@ -92,6 +92,8 @@ def attend_cached(
     q: Float[Array, "B T N H"], store: kv.KV, span: Span, *, scale: float
 ) -> Float[Array, "B T N V"]:
     """A block of queries at `span` to everything stored up to each of them."""
+    if isinstance(store, kv.PagedKV):
+        store = kv.gathered(store)
     at = positions(span, q.shape[1])
     slots = jnp.arange(store.slots, dtype=at.dtype)
     # What lies behind the newest token is of no sequence, and no query's position reaches it.

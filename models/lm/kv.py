@@ -1,6 +1,9 @@
 """Stored keys and values: slot s of a row holds the token at position s.
 
-Shape letters: B batch, S slots, T tokens, K key-value heads, H key width, V value width.
+The slots of a row lie together (`KV`) or in pages (`PagedKV`).
+
+Shape letters: B batch, S slots, T tokens, K key-value heads, H key width, V value width, P pages,
+W pages of a row.
 """
 
 from typing import NamedTuple, no_type_check
@@ -26,6 +29,35 @@ class KV:
     def slots(self) -> int:
         """Tokens that there is room for."""
         return self.keys.shape[-3]
+
+
+@struct.dataclass
+@no_type_check
+class PagedKV(KV):
+    """Pages [P, S, K, H] that rows share: page i of a row's table holds its tokens from i S on.
+
+    Args:
+        table: pages of each row; P or more stands for no page: what is written there is dropped.
+    """
+
+    table: Int[Array, "B W"] | None = None
+
+    @property
+    def slots(self) -> int:
+        """Tokens of a row that there is room for."""
+        return self.table.shape[-1] * self.keys.shape[-3]
+
+
+def gathered(paged: PagedKV) -> KV:
+    """Every row's keys and values side by side, [B, W S, K, H]."""
+
+    def rows(x):
+        if x is None:
+            return None
+        found = jnp.take(x, paged.table, axis=0, mode="clip")
+        return found.reshape(found.shape[0], -1, *found.shape[3:])
+
+    return KV(*map(rows, (paged.keys, paged.values, paged.key_scale, paged.value_scale)))
 
 
 class Quantised(NamedTuple):
@@ -69,19 +101,23 @@ def write(
     slot = jnp.where(index < count[:, None], start[:, None] + index, kv.slots)
 
     def put(old, new):
-        if old is None:
-            return None
+        if isinstance(kv, PagedKV):
+            pages, size = old.shape[:2]
+            page = jnp.take_along_axis(
+                kv.table, slot // size, axis=1, mode="fill", fill_value=pages
+            )
+            return old.at[page, slot % size].set(new.astype(old.dtype), mode="drop")
         rows = jax.vmap(lambda o, s, n: o.at[s].set(n, mode="drop"))
         return rows(old, slot, new.astype(old.dtype))
 
     if kv.key_scale is None:
-        return KV(put(kv.keys, keys), put(kv.values, values))
+        return kv.replace(keys=put(kv.keys, keys), values=put(kv.values, values))
     k, v = quantise(keys), quantise(values)
-    return KV(
-        put(kv.keys, k.codes),
-        put(kv.values, v.codes),
-        put(kv.key_scale, k.scale),
-        put(kv.value_scale, v.scale),
+    return kv.replace(
+        keys=put(kv.keys, k.codes),
+        values=put(kv.values, v.codes),
+        key_scale=put(kv.key_scale, k.scale),
+        value_scale=put(kv.value_scale, v.scale),
     )
 
 

@@ -17,6 +17,8 @@ from loomax.models.elastic.deploy.spec import (
     HeadSpec,
     MBConvSpec,
 )
+from loomax.models.elastic.depthwise import depthwise
+from loomax.models.elastic.mbconv import average_pool
 from loomax.models.initialise import Rngs, normal
 from loomax.models.layers import layer_norm, matmul, wide_einsum
 
@@ -54,11 +56,16 @@ def zeros(*shape: int) -> nnx.Param:
     return nnx.Param(jnp.zeros(shape))
 
 
-def convolve(x: Array, kernel: Array, stride: int, groups: int = 1) -> Array:
+def convolve(x: Array, kernel: Array, stride: int) -> Array:
     """Keeps ceil(side / stride) pixels."""
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT, feature_group_count=groups
+        x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT
     )
+
+
+def project(x: Float[Array, "B T D"], kernel: Float[Array, "D N H"]) -> Float[Array, "B T N H"]:
+    """x @ kernel, heads apart."""
+    return matmul(x, kernel.reshape(len(kernel), -1)).reshape(*x.shape[:2], *kernel.shape[1:])
 
 
 class Convolution(nnx.Module):
@@ -98,14 +105,14 @@ class MBConv(nnx.Module):
         y, spec = x, self.spec
         if spec.expand:
             y = jax.nn.hard_swish(self.expand_norm(matmul(y, self.expand[...]), train))
-        y = convolve(y, self.depthwise[...], spec.stride, groups=spec.hidden)
+        y = depthwise(y, self.depthwise[...], spec.stride)
         y = jax.nn.hard_swish(self.depthwise_norm(y, train))
         if spec.squeeze:
             z = jax.nn.relu(matmul(y.mean((1, 2)), self.down[...]) + self.down_bias[...])
             gate = jax.nn.hard_sigmoid(matmul(z, self.up[...]) + self.up_bias[...])
             y = y * gate[:, None, None, :]
         y = self.project_norm(matmul(y, self.project[...]), train)
-        skip = nnx.avg_pool(x, (spec.stride,) * 2, (spec.stride,) * 2, "SAME", False)
+        skip = average_pool(x, spec.stride)
         return y + (skip if spec.width_in == spec.width else matmul(skip, self.shortcut[...]))
 
 
@@ -128,18 +135,17 @@ class Attention(nnx.Module):
     def __call__(self, x: Float[Array, "B S S D"], train: bool) -> Float[Array, "B S S D"]:
         y = layer_norm(x, self.norm_scale[...], self.norm_bias[...])
         y = y.reshape(x.shape[0], -1, x.shape[-1])
-        q = jnp.einsum("btd,dnh->btnh", y, self.query[...])
-        k = jnp.einsum("btd,dnh->btnh", y, self.key[...])
-        v = jnp.einsum("btd,dnv->btnv", y, self.value[...])
+        q, k, v = (project(y, own[...]) for own in (self.query, self.key, self.value))
         if self.spec.value_kernel:
             taps = self.value_conv[...].reshape(*(self.spec.value_kernel,) * 2, 1, -1)
             maps = v.reshape(*x.shape[:3], -1)
-            v = convolve(maps, taps, 1, groups=maps.shape[-1]).reshape(v.shape)
+            v = depthwise(maps, taps).reshape(v.shape)
         logits = wide_einsum("btnh,bsnh->bnts", q, k) / math.sqrt(self.spec.head_dim)
         if self.spec.side:
             logits = logits + self._bias()
         mixed = jnp.einsum("bnts,bsnv->btnv", jax.nn.softmax(logits, -1).astype(v.dtype), v)
-        out = jnp.einsum("btnv,nvd->btd", jax.nn.hard_swish(mixed), self.output[...])
+        mixed = jax.nn.hard_swish(mixed).reshape(*y.shape[:2], -1)
+        out = matmul(mixed, self.output[...].reshape(mixed.shape[-1], -1))
         return x + (out + self.output_bias[...]).reshape(x.shape)
 
     def _bias(self) -> Float[Array, "N T T"]:

@@ -22,7 +22,7 @@ def tiny_space() -> Space:
     opening = Opening("mbconv", 3, expand=2, squeeze=2)
     return Space(
         (
-            ConvStage("stem", (4,), (1,), (3,), (1,), 2, opening=Opening("conv", 3)),
+            ConvStage("stem", (4,), (1,), (1,), (1,), 2, opening=Opening("conv", 3)),
             ConvStage("C1", (4, 8), (1, 2, 3), (3, 5), (2, 3), 2, squeeze=2, layerwise=True),
             TransformerStage(
                 "T1",

@@ -22,7 +22,7 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 MIDDLE = Arch(
     16,
     (
-        StageArch(4, 1, kernel=(3,), expand=(1,)),
+        StageArch(4, 1, kernel=(1,), expand=(1,)),
         StageArch(8, 2, kernel=(5, 3), expand=(3, 2)),
         StageArch(12, 1, expand=(2,), v_scale=(1,)),
     ),
@@ -30,9 +30,10 @@ MIDDLE = Arch(
 
 
 def near(ours, expected):
+    """Within 1e-6 of an array's largest value, or of 1: float32 sums round in proportion."""
     ours, expected = jax.tree.leaves(ours), jax.tree.leaves(expected)
     for a, b in zip(ours, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * max(1.0, np.abs(b).max()))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Searching a space for networks that are accurate and fast, and handing one over."""

@@ -1,0 +1,1 @@
+"""Labelled images: embedded digits, folders, tar shards and ArrayRecord files, by grain."""
