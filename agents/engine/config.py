@@ -85,6 +85,10 @@ class EngineConfig:
             raise ValueError(f"chunks is {self.chunks}; give lengths from 1 on, smallest first")
         if self.context % self.page:
             raise ValueError(f"context {self.context} must be a multiple of page {self.page}")
+        if self.chunks[-1] > self.context:
+            raise ValueError(
+                f"chunks is {self.chunks}; none may be longer than the context of {self.context}"
+            )
         if self.snapshot_every < 1 or self.snapshot_every % self.page:
             raise ValueError(
                 f"snapshot_every is {self.snapshot_every}; give a multiple of page {self.page}"

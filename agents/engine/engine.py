@@ -157,6 +157,11 @@ class Engine:
             drafts=sum(request.kind == "draft" for request in (*running, *waiting)),
         )
 
+    @property
+    def fault(self) -> str:
+        """Why no request is taken any more; "" while they are."""
+        return self._closed
+
     def watch(self, listen: Callable[[StepRecord], None]) -> None:
         """See `Engine` in `engine_protocol`."""
         self._listeners.append(listen)

@@ -69,7 +69,7 @@ async def open_trained(
     tokens = ByteTokens(config.data.tokenizer)
     async with Engine(model, params, sizes, words=tokens, policy=Ordered()) as engine:
         engine.warm_up()
-        served = Served(engine, tokens, (BEGIN,), frozenset({END}))
+        served = Served(engine, tokens, (BEGIN,), frozenset({END}), fault=lambda: engine.fault)
         yield Trained(served, tokens, length)
 
 

@@ -14,6 +14,7 @@ from loomax.models.lm.presets import transformer_debug, yoco_debug
     [
         ({"slots": 0}, "slots is 0; it must be at least 1"),
         ({"chunks": (16, 4)}, r"chunks is \(16, 4\); give lengths"),
+        ({"context": 64}, "none may be longer than the context of 64"),
         ({"context": 30}, "context 30 must be a multiple of page 16"),
         ({"snapshot_every": 20}, "snapshot_every is 20; give a multiple of page 16"),
         ({"contexts": (24,)}, r"contexts is \(24,\); give multiples of page 16"),
