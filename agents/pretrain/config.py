@@ -147,6 +147,15 @@ class PretrainConfig:
         Raises:
             ValueError: naming the value, the bound and the fix.
         """
+        self.validate_training(devices)
+        self._check_vocabulary()
+
+    def validate_training(self, devices: int) -> None:
+        """All of `validate` but for the tokenizer: for rows that are not made of documents.
+
+        Raises:
+            ValueError: see `validate`.
+        """
         replica, fsdp, _, _ = self.mesh.sizes(devices)
         if not self.stages:
             raise ValueError("stages is empty; give at least one stage")
@@ -180,7 +189,7 @@ class PretrainConfig:
                 f"data.held_out is {self.data.held_out}; it must lie in [0, 1) (0 scores nothing)"
             )
 
-    def _check_model(self) -> None:
+    def _check_vocabulary(self) -> None:
         name, ids = self.data.tokenizer, VOCABULARY.get(self.data.tokenizer)
         if ids is None:
             raise ValueError(f"data.tokenizer is {name!r}; use {' or '.join(VOCABULARY)}")
@@ -189,6 +198,8 @@ class PretrainConfig:
                 f"model.vocab is {self.model.vocab}, but the tokenizer {name!r} has {ids} ids; "
                 f"use model.vocab={ids}"
             )
+
+    def _check_model(self) -> None:
         if self.model.param_dtype != "float32":
             raise ValueError(
                 f"model.param_dtype is {self.model.param_dtype!r}; trained parameters are float32 "

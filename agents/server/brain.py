@@ -1,4 +1,4 @@
-"""A run of `loomax train lm` as the brain of a search agent, without a server between."""
+"""A run of `loomax train` as the brain of a search agent, without a server between."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,6 +8,7 @@ from loomax.agents.search.ask import Brain
 from loomax.agents.search.grammar.search_r1 import SearchR1Grammar
 from loomax.agents.search.loop.byte_codec import ByteCodec
 from loomax.agents.search.loop.config import LoopConfig
+from loomax.agents.search.train.brain import is_searcher, load_searcher, searcher_brain
 from loomax.agents.server.trained import open_trained
 
 
@@ -17,9 +18,15 @@ async def trained_brain(
 ) -> AsyncGenerator[Brain, None]:
     """A model that writes Search-R1's tags, and limits that its context has room for.
 
+    A run of `loomax train search` comes with the words and limits of its world.
+
     Raises:
-        ValueError: see `open_trained`.
+        ValueError: see `open_trained` and `load_searcher`.
     """
+    if is_searcher(run_dir):
+        async with searcher_brain(load_searcher(run_dir), slots=slots) as brain:
+            yield brain
+        return
     async with open_trained(run_dir, slots=slots, context=context) as model:
         most, codec = LoopConfig(), ByteCodec(model.tokens)
         limits = LoopConfig(

@@ -11,7 +11,11 @@ from loomax.runtime.config import fail, merge, parse, take_flag, take_option, un
 from loomax.runtime.files import run_directory
 
 # What is trained -> the package that has its `presets.CONFIGS` and `train.train`.
-KINDS = {"policy": "loomax.agents.rl", "lm": "loomax.agents.pretrain"}
+KINDS = {
+    "policy": "loomax.agents.rl",
+    "lm": "loomax.agents.pretrain",
+    "search": "loomax.agents.search.train",
+}
 
 DESCRIPTION = """Trains {what} and writes everything to runs/RUN.
 
@@ -24,6 +28,7 @@ DESCRIPTION = """Trains {what} and writes everything to runs/RUN.
 WHAT = {
     "policy": "a policy (`loomax train lm --help`: a language model)",
     "lm": "a language model on documents",
+    "search": "a small searcher on solved questions of the invented world",
 }
 
 

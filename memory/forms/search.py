@@ -127,10 +127,14 @@ class Search:
             if self.ask(base).verdict.fits(self.budget):
                 return
         self.policies(1)
-        for parts in microbatches:
+        for index, parts in enumerate(microbatches):
             if self.fitting() or len(self.tries) >= self.most:
                 return
             self.policies(parts)
+            if self.fitting() and len(self.tries) < self.most:
+                # Smaller parts leave room for keeping more.
+                for more in microbatches[index + 1 : index + 2]:
+                    self.policies(more)
 
     def policies(self, parts: int) -> None:
         """Forms between no recomputation and all of it, in `parts` microbatches."""

@@ -1,4 +1,6 @@
-"""Small spaces for scikit-learn's handwritten digits, 8 x 8 pixels. Imports no JAX."""
+"""Small spaces for handwritten digits of 8 x 8 pixels and shapes of 16 x 16. Imports no JAX."""
+
+from dataclasses import replace
 
 from loomax.nas.space.space import Head, Space
 from loomax.nas.space.stages import ConvStage, Opening, TransformerStage
@@ -48,3 +50,19 @@ def digits_debug_space(classes: int = 10) -> Space:
         head=Head(classes),
         channels=1,
     )
+
+
+def shapes_space(classes: int = 8) -> Space:
+    """The digits space behind a stem that halves colour images of 16 x 16 pixels."""
+    return _for_shapes(digits_space(classes))
+
+
+def shapes_debug_space(classes: int = 8) -> Space:
+    """As `digits_debug_space`, for colour images of 16 x 16 pixels."""
+    return _for_shapes(digits_debug_space(classes))
+
+
+def _for_shapes(space: Space) -> Space:
+    stem, *rest = space.stages
+    halving = replace(stem, stride=2 * stem.stride)
+    return replace(space, stages=(halving, *rest), resolutions=(16,), channels=3)

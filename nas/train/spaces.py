@@ -1,7 +1,12 @@
 """Spaces by the names that configurations give them. Imports no JAX."""
 
 from loomax.nas.space.arch import Arch
-from loomax.nas.space.digits import digits_debug_space, digits_space
+from loomax.nas.space.digits import (
+    digits_debug_space,
+    digits_space,
+    shapes_debug_space,
+    shapes_space,
+)
 from loomax.nas.space.elasticvit import SMALLEST, elasticvit_space
 from loomax.nas.space.space import Space
 from loomax.runtime.config import unknown
@@ -9,6 +14,8 @@ from loomax.runtime.config import unknown
 SPACES = {
     "digits": digits_space,
     "digits-debug": digits_debug_space,
+    "shapes": shapes_space,
+    "shapes-debug": shapes_debug_space,
     "elasticvit": elasticvit_space,
 }
 # Smallest nets by bank of MACs, where a space has more than one.

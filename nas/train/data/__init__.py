@@ -1,1 +1,1 @@
-"""Labelled images: embedded digits, folders, tar shards and ArrayRecord files, by grain."""
+"""Labelled images: embedded digits, drawn shapes, folders, tar shards, ArrayRecord files."""

@@ -31,7 +31,7 @@ class Batches:
         seed: int,
     ):
         """Args: numbers: of the training images; side: of what is given, pixels."""
-        photos = config.source != "digits"
+        photos = config.source not in ("digits", "shapes")
 
         def augmented(number: int, rng: np.random.Generator) -> dict[str, Any]:
             image, label = source[number]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from loomax.nas.train.config import DataConfig
 from loomax.nas.train.data.digits import load_digits
+from loomax.nas.train.data.scatter import CLASSES
 
 
 class Item(NamedTuple):
@@ -50,6 +51,24 @@ class DigitSource:
         return Item(self._images[number], int(self._labels[number]))
 
 
+class ShapeSource:
+    """Solids that the ray caster draws, or has drawn before."""
+
+    def __init__(self):
+        # Drawing needs JAX and MuJoCo; other images do not.
+        from loomax.nas.train.data.shapes import load_shapes
+
+        held = load_shapes()
+        self._images, self._labels = held
+        self.classes, self.fingerprint = CLASSES, held.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, number: int) -> Item:
+        return Item(self._images[number], int(self._labels[number]))
+
+
 def open_source(config: DataConfig) -> Source:
     """The images of a configuration.
 
@@ -58,6 +77,8 @@ def open_source(config: DataConfig) -> Source:
     """
     if config.source == "digits":
         return DigitSource()
+    if config.source == "shapes":
+        return ShapeSource()
     from loomax.nas.train.data import files
 
     if config.source == "arrayrecord":
