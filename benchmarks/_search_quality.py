@@ -7,10 +7,8 @@ search/step-{1,2,3,4}/direct_hit (of first drafts, by search).
 
 import asyncio
 
-import jax
-
-from benchmarks._rows import Row, device_name
-from benchmarks._search_stage import BENCH, SLOTS, open_stage
+from benchmarks._rows import Row
+from benchmarks._search_stage import SLOTS, open_stage, plain
 from loomax.agents.search.speculate.config import NAIVE, TWO_PHASE, SpeculationConfig
 from loomax.agents.search.speculate.scheduler import Speculator
 from loomax.agents.search.trace.statistics import statistics
@@ -39,8 +37,8 @@ def exact_match(quick: bool) -> list[Row]:
     found = asyncio.run(main())
     ratio = found["two-phase"] / found["naive"] if found["naive"] else None
     return [
-        _row("two-phase", "exact_match", found["two-phase"], count, "naive", ratio),
-        _row("naive", "exact_match", found["naive"], count),
+        plain("two-phase", "exact_match", found["two-phase"], "share", count, "naive", ratio),
+        plain("naive", "exact_match", found["naive"], "share", count),
     ]
 
 
@@ -56,19 +54,7 @@ def direct_hit(quick: bool) -> list[Row]:
 
     hits = asyncio.run(main())
     return [
-        _row(f"step-{step + 1}", "direct_hit", hits[step], count)
+        plain(f"step-{step + 1}", "direct_hit", hits[step], "share", count)
         for step in range(STEPS)
         if step in hits
     ]
-
-
-def _row(
-    case: str,
-    metric: str,
-    value: float,
-    n: int,
-    baseline: str | None = None,
-    ratio: float | None = None,
-) -> Row:
-    where = (device_name(), jax.__version__)
-    return Row(BENCH, case, metric, value, "share", baseline, ratio, n, *where)

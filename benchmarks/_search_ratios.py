@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from benchmarks._rows import Row, compare
-from benchmarks._search_stage import BENCH, Stage, mean_s, open_stage, wasted_and_calls
+from benchmarks._search_stage import BENCH, Stage, mean_s, open_stage, plain, wasted_and_calls
 from loomax.agents.search.loop.agent import Run
 from loomax.agents.search.speculate.config import NAIVE, PREDICT_VERIFY, TWO_PHASE
 from loomax.agents.search.speculate.scheduler import Speculator
@@ -24,17 +24,17 @@ def rows(quick: bool, ratios: Sequence[float] = RATIOS) -> list[Row]:
 
     async def main() -> list[Row]:
         async with open_stage() as stage:
-            found = []
+            found, model_s = [], await stage.model_s()
             for ratio in ratios:
-                found += await rows_at(stage, ratio, *((1, 4) if quick else (6, 20)))
+                found += await rows_at(stage, ratio, model_s, *((1, 4) if quick else (6, 20)))
             return found
 
     return asyncio.run(main())
 
 
-async def rows_at(stage: Stage, ratio: float, rounds: int, each: int) -> list[Row]:
+async def rows_at(stage: Stage, ratio: float, model_s: float, rounds: int, each: int) -> list[Row]:
     """One ratio: `rounds` of `each` questions, after one that only warms up."""
-    tool_s = ratio * await stage.llm_s()
+    tool_s = ratio * model_s
     speculators = {policy.name: Speculator(stage.brain.engine, policy) for policy in POLICIES}
     questions = stage.questions(each * (rounds + 1))
     runs: dict[str, list[list[Run]]] = {name: [] for name in speculators}
@@ -53,11 +53,10 @@ async def rows_at(stage: Stage, ratio: float, rounds: int, each: int) -> list[Ro
 
 def costs(runs: dict[str, list[list[Run]]]) -> list[Row]:
     """Wasted tokens and tool calls of a question."""
-    spent = {
-        name: [wasted_and_calls(part) for part in given] for name, given in runs.items()
-    }
-    wasted = {name: [part[0] for part in given] for name, given in spent.items()}
-    calls = {name: [part[1] for part in given] for name, given in spent.items()}
-    # Naive wastes nothing, so there is no ratio to it.
-    found = compare(BENCH, "wasted_tokens", "tokens", wasted)
-    return found + compare(BENCH, "tool_calls", "calls", calls, "two-phase", OTHERS, "lower")
+    found = []
+    for name, parts in runs.items():
+        wasted, calls = wasted_and_calls([run for part in parts for run in part])
+        count = sum(map(len, parts))
+        found.append(plain(name, "wasted_tokens", wasted, "tokens", count))
+        found.append(plain(name, "tool_calls", calls, "calls", count))
+    return found

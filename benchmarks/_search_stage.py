@@ -1,4 +1,4 @@
-"""What the parts of `loomax bench search` share: a trained searcher, its world, and how it is asked.
+"""What the parts of `loomax bench search` share: a trained searcher, its world, and the asking.
 
 The searcher is $LOOMAX_SEARCHER, a run of `loomax train search` or a safetensors file of one, or
 the one in tests/assets. The tool is BM25 over the whole world, and waits as long as is said.
@@ -10,11 +10,12 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from benchmarks._rows import Row, device_name
 from loomax.agents.search.actions.config import DelayConfig
 from loomax.agents.search.actions.search_tool import search_tool
 from loomax.agents.search.actions.server import ActionServer
@@ -82,17 +83,11 @@ class Stage:
 
             return await asyncio.gather(*map(one, range(len(questions)), questions))
 
-    @cached_property
-    def _llm_s(self) -> list[float]:
-        return []
-
-    async def llm_s(self, count: int = 30) -> float:
+    async def model_s(self, count: int = 30) -> float:
         """Seconds of the model in one search and its share of the answer, one agent at a time."""
-        if not self._llm_s:
-            await self.play(self.questions(5, seed=3))
-            runs = await self.play(self.questions(count, seed=3))
-            self._llm_s.append(sum(run.seconds for run in runs) / sum(run.steps for run in runs))
-        return self._llm_s[0]
+        await self.play(self.questions(5, seed=3))
+        runs = await self.play(self.questions(count, seed=3))
+        return sum(run.seconds for run in runs) / sum(run.steps for run in runs)
 
 
 @asynccontextmanager
@@ -127,6 +122,20 @@ def poisson(count: int, per_s: float, seed: int = 0) -> list[float]:
 def mean_s(runs: Sequence[Run]) -> float:
     """Mean latency."""
     return sum(run.seconds for run in runs) / len(runs)
+
+
+def plain(
+    case: str,
+    metric: str,
+    value: float,
+    unit: str,
+    n: int,
+    baseline: str | None = None,
+    ratio: float | None = None,
+) -> Row:
+    """A row of one figure."""
+    where = (device_name(), jax.__version__)
+    return Row(BENCH, case, metric, value, unit, baseline, ratio, n, *where)
 
 
 def wasted_and_calls(runs: Sequence[Run]) -> tuple[float, float]:

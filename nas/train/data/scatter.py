@@ -13,9 +13,9 @@ from loomax.nas.space.draw import generator
 
 KINDS = ("sphere", "box", "cylinder", "capsule")
 # Of a solid of size 1; all four look about as large.
-PROPORTIONS = np.array([[0.8, 0, 0], [0.65, 0.65, 0.65], [0.65, 0.65, 0], [0.5, 0.55, 0]])
+PROPORTIONS = np.array([[0.8, 0, 0], [0.65, 0.65, 0.65], [0.65, 0.65, 0], [0.4, 0.65, 0]])
 # Half of the largest extent of the small and the large ones.
-SIZES = ((0.6, 0.78), (0.92, 1.15))
+SIZES = ((0.55, 0.7), (1.0, 1.2))
 CLASSES = len(KINDS) * len(SIZES)
 # The floor, the solid in question and one behind it by kind, and the small box before them.
 GEOMS = 2 + 2 * len(KINDS)
@@ -52,10 +52,13 @@ def scatter(seed: int, block: int, count: int) -> Scenes:
 
     rgba = np.ones((count, GEOMS, 4))
     rgba[..., :3] = rng.uniform(0.1, 1, (count, GEOMS, 3))
+    # A floor of little colour, so that most solids stand out.
+    rgba[:, 0, :3] = rng.uniform(0.2, 0.9, (count, 1)) + rng.uniform(-0.1, 0.1, (count, 3))
     rgba[:, 1 : 1 + kinds, 3] = np.arange(kinds) == kind[:, None]
-    rgba[:, 1 + kinds : -1, 3] = rng.random((count, kinds)) < 0.5
+    rgba[:, 1 + kinds : -1, 3] = rng.random((count, kinds)) < 0.3
 
-    rotation = _rotations(rng.normal(size=(count, GEOMS, 4)))
+    spun, leaning = rng.uniform((0, -0.5), (2 * np.pi, 0.5), (count, GEOMS, 2)).T
+    rotation = _turns(spun.T, leaning.T)
     rotation[:, 0] = np.eye(3)
     turn = _turns(rng.uniform(0, 2 * np.pi, count), rng.uniform(-0.6, 0.6, count))
     eye, view = _camera(rng.uniform(0.15, 0.45, count))

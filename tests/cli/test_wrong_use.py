@@ -1,0 +1,39 @@
+"""What `loomax plan rl` and `loomax launch` refuse before anything is compiled or started."""
+
+import pytest
+
+from loomax.cli.main import main
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("plan rl --config point-mass --devices 0", "--devices is '0': give a whole number"),
+        ("plan rl --config point-mass --rounds some", "--rounds is 'some': give a whole number"),
+        ("plan rl --devices 2 --topology v5e:2x2", "--devices and --topology: give one of them"),
+        ("plan rl --config point-mas", "did you mean point-mass"),
+        ("launch --processes 2", "nothing to start: give a command after --"),
+        ("launch --processes 2 -- train", "add --name RUN --resume to the command"),
+        ("launch --restarts 1 -- train --name x", "add --name RUN --resume to the command"),
+        ("launch --jobset x -- train", "--jobset needs --topology"),
+        ("launch --jobset x --topology v5e:4x4 -- train", "--jobset needs --image"),
+        (
+            "launch --jobset x --topology v5e:4x4 --image i -- train",
+            "add --name RUN --resume --runs /runs",
+        ),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words.split())
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said and len(said.splitlines()) == 1
+
+
+def test_print_starts_nothing(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main("launch --processes 2 --print -- train --name x --resume".split())
+    assert stopped.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all("-m loomax train --name x --resume" in line for line in lines)
