@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from loomax.cli.eval import find_run
 from loomax.runtime.config import fail, parse_options, unknown
 
-DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl [--out DIR] [--engine bm25s|tantivy]
+DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl|world [--out DIR] [--engine tantivy]
        loomax search find "words" [--index DIR] [--k 5]
        loomax search serve [--index DIR] [--host H] [--port N]
        loomax search ask "question" [--index DIR] (--model RUN | --url URL --name MODEL)
@@ -30,7 +30,8 @@ class IndexOptions:
     """What is indexed, and where to."""
 
     source: Positional[str]
-    """a folder of .md, .rst and .txt files, or a .jsonl file"""
+    """a folder of .md, .rst and .txt files, a .jsonl file, or `world`: the invented one of
+    `loomax train search`"""
     out: str = INDEX
     """folder of the index"""
     engine: Literal["bm25s", "tantivy"] = "bm25s"
@@ -118,7 +119,16 @@ def run_index(argv: Sequence[str], prog: str) -> None:
     from loomax.agents.search.retrieval.corpus import read_corpus
 
     config = IndexConfig(engine=options.engine)
-    documents = read_corpus(options.source)
+    if options.source == "world":
+        from loomax.agents.search.world.config import WorldConfig
+        from loomax.agents.search.world.documents import INDEX as WORLD
+        from loomax.agents.search.world.documents import documents as describe
+        from loomax.agents.search.world.world import make_world
+
+        config = replace(WORLD, engine=options.engine)
+        documents = describe(make_world(WorldConfig()))
+    else:
+        documents = read_corpus(options.source)
     folder = build_index(options.out, documents, config)
     print(f"{len(documents)} documents, {options.engine}: {folder}")
 

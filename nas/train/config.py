@@ -6,9 +6,9 @@ from typing import Literal
 
 from loomax.nas.sample.config import ConflictAwareConfig
 
-Source = Literal["digits", "folder", "tar", "arrayrecord"]
+Source = Literal["digits", "shapes", "folder", "tar", "arrayrecord"]
 Rule = Literal["uniform", "sandwich", "complexity", "performance"]
-SpaceName = Literal["digits", "digits-debug", "elasticvit"]
+SpaceName = Literal["digits", "digits-debug", "shapes", "shapes-debug", "elasticvit"]
 
 
 @dataclass(frozen=True)
@@ -16,17 +16,17 @@ class DataConfig:
     """Where images come from, and how they are split.
 
     Args:
-        source: "digits" is scikit-learn's, embedded; "folder" has one sub-folder a class, "tar"
-            shards with image files and a .cls file each, "arrayrecord" tf.train.Example records
-            with `image` (encoded bytes) and `label`.
-        path: the folder of images or shards; unused for digits.
+        source: "digits" is scikit-learn's, embedded; "shapes" are drawn by the ray caster;
+            "folder" has one sub-folder a class, "tar" shards with image files and a .cls file
+            each, "arrayrecord" tf.train.Example records with `image` (encoded bytes) and `label`.
+        path: the folder of images or shards; unused for digits and shapes.
         classes: of "arrayrecord"; the others know theirs.
         batch: images of a step.
         validation, test: shares of all images. The seed of the split is its own, so that runs
             with different seeds are compared on the same images.
         split_seed: of the split.
-        shift: digits are moved by up to so many pixels in both directions; other images are cut
-            out at random and mirrored.
+        shift: digits and shapes are moved by up to so many pixels in both directions; other images
+            are cut out at random and mirrored.
         workers: threads that read and decode.
     """
 
@@ -153,15 +153,15 @@ class SupernetTrainConfig:
         _inside("smoothing", self.smoothing, 0, 1, open_end=True)
         if not 1 <= self.subnets <= devices:
             raise ValueError(f"subnets is {self.subnets}; give 1 to {devices}, the devices here")
-        if self.data.source != "digits" and not self.data.path:
+        if self.data.source not in ("digits", "shapes") and not self.data.path:
             raise ValueError(
                 f"data.path is empty; give the folder of the images (data.source is"
                 f" {self.data.source!r})"
             )
-        if (self.data.source == "digits") != (self.space != "elasticvit"):
+        if (self.data.source == "digits") != self.space.startswith("digits"):
             raise ValueError(
                 f"space is {self.space!r} and data.source {self.data.source!r}; digits go with"
-                " the digits spaces, other images with elasticvit"
+                " the digits spaces, colour images with the others"
             )
         self._check_split()
         self._check_nets()

@@ -1,5 +1,7 @@
 """The named trainings of supernets. Imports no JAX."""
 
+from dataclasses import replace
+
 from loomax.nas.sample.config import ConflictAwareConfig
 from loomax.nas.train.config import (
     DataConfig,
@@ -9,7 +11,7 @@ from loomax.nas.train.config import (
     SupernetTrainConfig,
 )
 
-# Banks of MACs that the digits space has nets in.
+# Banks of MACs that the spaces of digits and shapes have nets in.
 DIGITS_BANKS = ConflictAwareConfig(
     banks=(0.1e6, 0.2e6, 0.3e6, 0.45e6, 0.65e6),
     window=0.1e6,
@@ -25,6 +27,11 @@ def digits() -> SupernetTrainConfig:
     return SupernetTrainConfig(
         name="digits", space="digits", steps=1500, sampler=SamplerConfig(banks=DIGITS_BANKS)
     )
+
+
+def shapes() -> SupernetTrainConfig:
+    """Solids on a floor, drawn once: networks as large as those for digits."""
+    return replace(digits(), name="shapes", space="shapes", data=DataConfig(source="shapes"))
 
 
 def digits_debug() -> SupernetTrainConfig:
@@ -70,4 +77,6 @@ def imagenet_folder() -> SupernetTrainConfig:
     )
 
 
-CONFIGS = {config.name: config for config in (digits(), digits_debug(), imagenet_folder())}
+CONFIGS = {
+    config.name: config for config in (digits(), shapes(), digits_debug(), imagenet_folder())
+}

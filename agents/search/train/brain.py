@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from loomax.agents.engine.config import EngineConfig
 from loomax.agents.engine.engine import Engine
 from loomax.agents.engine.policy import Ordered, Policy
-from loomax.agents.pretrain.learner import Learner
+from loomax.agents.pretrain.learner import Learner, model_of
 from loomax.agents.search.ask import Brain
 from loomax.agents.search.grammar.search_r1 import SearchR1Grammar
 from loomax.agents.search.loop.codec import TextCodec
@@ -78,7 +78,12 @@ def load_searcher(source: Path) -> Searcher:
     kept = Checkpointer(source / "checkpoints").restore(state)
     if kept is None:
         raise ValueError(f"{source} has no checkpoint yet; train it first")
-    return Searcher(config.model, kept[1].params, config.world.sizes)
+    return Searcher(trained_model(config), kept[1].params, config.world.sizes)
+
+
+def trained_model(config: SearcherConfig) -> LMConfig:
+    """The model with the last lesson's rotary wavelengths."""
+    return model_of(config.pretraining, config.lessons[-1].rows)
 
 
 def sizes_of(vocab: int) -> int:

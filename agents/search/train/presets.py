@@ -60,10 +60,10 @@ def debug() -> SearcherConfig:
         ),
         lessons=(
             LessonConfig(
-                StageConfig(length=64, batch=4, steps=3, lr=1e-2, end_lr=1e-2),
+                StageConfig(length=64, batch=8, steps=3, lr=1e-2, end_lr=1e-2),
                 tasks=(Task("chain", 1),),
             ),
-            LessonConfig(StageConfig(length=288, batch=2, steps=3, lr=1e-2, end_lr=1e-3)),
+            LessonConfig(StageConfig(length=288, batch=8, steps=3, lr=1e-2, end_lr=1e-3)),
         ),
         optimiser=AdamWConfig(warmup=1),
         exam=ExamConfig(chains=2, mixture=2, slots=2),

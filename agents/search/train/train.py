@@ -18,7 +18,7 @@ from loomax.agents.pretrain.config import StageConfig
 from loomax.agents.pretrain.documents import Documents
 from loomax.agents.pretrain.streams import Streams
 from loomax.agents.pretrain.train import Trainer
-from loomax.agents.search.train.brain import Searcher
+from loomax.agents.search.train.brain import Searcher, trained_model
 from loomax.agents.search.train.config import SearcherConfig
 from loomax.agents.search.train.exam import Marks, examine
 from loomax.agents.search.train.report import Result, exact_matches, report, write_config
@@ -78,7 +78,7 @@ def train(config: SearcherConfig, run_dir: Path, mesh: Mesh | None = None) -> Re
         state = trainer.learn(state, notes, writer)
         params = gathered(state.params)
         if leads():
-            searcher = Searcher(config.model, params, config.world.sizes)
+            searcher = Searcher(trained_model(config), params, config.world.sizes)
             safetensors.save(run_dir / "model.safetensors", searcher.model, params)
             marks = examine(searcher, trainer.world, config.exam)
             writer.write(int(state.step), exact_matches(marks), prefix="heldout/")

@@ -89,7 +89,8 @@ def load_shapes(seed: int = 0, count: int = COUNT) -> Shapes:
 def _read(path: Path, count: int) -> Shapes | None:
     """None where there is no whole file."""
     try:
-        with np.load(path) as held:
+        # From memory: of a file that is cut short, NumPy would leave the handle open.
+        with np.load(io.BytesIO(path.read_bytes())) as held:
             found = Shapes(held["images"], held["labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -26,8 +26,8 @@ def test_images_are_a_function_of_the_seed(drawn):
     assert len(counts) == CLASSES == 8 and counts.min() > 300 / 8 / 2
 
 
-def test_large_solids_cover_more_than_small_ones():
-    """The middle ray meets nothing but the solid: it is alone, and of one kind."""
+def test_a_class_is_a_kind_and_a_size():
+    """One of the four solids is there, and its size is beyond those of the other class."""
     for kind in range(len(KINDS)):
         scenes = scatter(0, 0, 400)
         chosen = scenes.label % len(KINDS) == kind

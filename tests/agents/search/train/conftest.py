@@ -1,0 +1,39 @@
+"""A finished run of the debug configuration."""
+
+import jax
+import pytest
+
+from loomax.agents.search.train.presets import CONFIGS
+from loomax.agents.search.train.train import train
+from loomax.runtime.mesh import MeshConfig, make_mesh
+
+# As in tests/agents/pretrain: these programs run for milliseconds.
+OPTION = "jax_disable_most_optimizations"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    jax.config.update(OPTION, True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    jax.config.update(OPTION, False)
+
+
+@pytest.fixture(scope="package")
+def debug():
+    return CONFIGS["searcher-debug"]
+
+
+@pytest.fixture(scope="package")
+def mesh():
+    return make_mesh(MeshConfig(), jax.devices()[:1])
+
+
+@pytest.fixture(scope="package")
+def finished(debug, mesh, tmp_path_factory):
+    """Folder and result."""
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    run_dir.mkdir()
+    return run_dir, train(debug, run_dir, mesh)
