@@ -4,8 +4,8 @@
   program, `elastic_switch`) against the extracted network alone, masks, `lax.switch`, compiling
   each net, and an eager PyTorch model; temporary memory; compilations of 200 nets.
 - search: evolution on the digits supernet against 200 random nets under the same latency.
-- samplers: equal numbers of steps on the digits and shapes, by rule: accuracy of three nets on the test
-  images, and how the supernet ranks nets that were also trained alone (Kendall's tau).
+- samplers: equal numbers of steps on the digits and shapes, by rule: accuracy of three nets on the
+  test images, and how the supernet ranks nets that were also trained alone (Kendall's tau).
 """
 
 import importlib

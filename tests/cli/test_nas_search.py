@@ -126,7 +126,7 @@ def test_a_search_of_the_supernet_with_fine_tuning(run, table, tmp_path, capsys)
     ("options", "said"),
     [
         ("--latency-ms 1 --device v7", "unknown device 'v7'"),
-        ("--latency-ms 1 --device v5e", "'device' 'roofline-v5e', not 'v5e'"),
+        ("--latency-ms 1 --device roofline-v6e", "'device' 'roofline-v5e', not 'roofline-v6e'"),
         ("--latency-ms 1 --batch 4", "with batch 1, not 4"),
         ("--latency-ms 1e-9", "no network takes 1e-09 ms or less: the fastest one of the space"),
         ("--latency-ms 1 --random -1", "--random and --finetune are below 0"),

@@ -33,7 +33,7 @@ def searcher() -> SearcherConfig:
                 tasks=(Task("chain", 1), Task("chain", 2)),
             ),
             LessonConfig(
-                StageConfig(length=384, batch=8, steps=2100, lr=3e-3, end_lr=1e-4),
+                StageConfig(length=384, batch=8, steps=3600, lr=3e-3, end_lr=1e-4),
                 tasks=(*CHAINS, *(replace(task, share=task.members / 2 + 0.5) for task in LARGEST)),
             ),
         ),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from loomax.agents.pretrain.data import Rows
+from loomax.agents.search.grammar.transcript import Transcript
 from loomax.agents.search.train.config import LessonConfig
 from loomax.agents.search.world.dataset import pack, trajectories
 from loomax.agents.search.world.vocabulary import Vocabulary
@@ -52,8 +53,9 @@ class ExpertRows:
             think=self._lesson.think,
             tasks=self._lesson.tasks,
         )
+        made = (without_guess(transcript, self._vocabulary) for transcript in made)
         self._next += 1
-        return next(pack(made, length=length, rows=self._rows))
+        return without_openings(next(pack(made, length=length, rows=self._rows)), self._vocabulary)
 
     def state(self) -> dict[str, Any]:
         """Where the stream stands, as JSON can hold it."""
@@ -62,3 +64,28 @@ class ExpertRows:
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a state."""
         self._next = state["next"]
+
+
+def without_guess(transcript: Transcript, vocabulary: Vocabulary) -> Transcript:
+    """A trajectory in which an answer without reasoning is an empty search.
+
+    An answer is never drafted; but a search is, and where there is nothing more to look for the
+    draft has to be one that is refused.
+    """
+    *before, last = transcript.spans
+    if last.tokens[0] == vocabulary.id("<think>"):
+        return transcript
+    return Transcript(tuple(before)).add(vocabulary.ids("<search> </search>"), "model")
+
+
+def without_openings(rows: Rows, vocabulary: Vocabulary) -> Rows:
+    """Rows in which the tag that opens a search without reasoning counts nothing.
+
+    It is forced upon drafts. Where it counted, a model would learn to toss a coin at the start
+    of a turn instead of reasoning.
+    """
+    opening = rows.tokens[:, 1:] == vocabulary.id("<search>")
+    direct = opening & (rows.tokens[:, :-1] != vocabulary.id("</think>"))
+    weights = rows.weights.copy()
+    weights[:, 1:][direct] = 0
+    return rows._replace(weights=weights)

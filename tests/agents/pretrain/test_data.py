@@ -87,7 +87,7 @@ def test_shares_make_up_every_epoch(batches, texts):
 
 
 def test_more_processes_than_documents_are_refused(batches):
-    with pytest.raises(ValueError, match="12 documents do not go round 13 processes"):
+    with pytest.raises(ValueError, match="12 documents do not go round 13 streams"):
         batches(share=(0, 13))
 
 
@@ -125,7 +125,7 @@ def test_rows_that_end_with_documents_are_restored(tmp_path, data):
 @pytest.mark.parametrize("change", [{"length": 15}, {"seed": 4}, {"share": (0, 2)}])
 def test_rows_that_were_made_otherwise_are_refused(batches, change):
     state = json.loads(json.dumps(batches(**change).state()))
-    with pytest.raises(ValueError, match="go on with the same lengths, seed and processes"):
+    with pytest.raises(ValueError, match="go on with the same lengths and seed"):
         batches().restore(state)
 
 

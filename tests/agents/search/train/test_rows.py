@@ -31,8 +31,20 @@ def test_only_what_the_model_writes_counts(made):
     assert rows.tokens.shape == (4, 289)
     opened = rows.tokens == words.id("<information>")
     assert opened.any() and not rows.weights[opened].any()
-    for tag in ("<search>", "<answer>", "</think>"):
+    # Whoever answers has reasoned; a draft in that place is an empty search.
+    ids = words.ids("<search> </search>")
+    follows = (rows.tokens[:, :-1] == ids[0]) & (rows.tokens[:, 1:] == ids[1])
+    ends = (rows.segments[:, 1:] != rows.segments[:, :-1])[:, 1:]
+    assert follows.any() and ends[follows[:, :-1]].all()
+    answers = np.roll(rows.tokens, 1, axis=1)[rows.tokens == words.id("<answer>")]
+    assert len(answers) and (answers == words.id("</think>")).all()
+    for tag in ("<think>", "</think>", "</search>", "</answer>"):
         assert rows.weights[rows.tokens == words.id(tag)].all()
+    before = np.roll(rows.tokens, 1, axis=1) == words.id("</think>")
+    # What opens a draft is forced upon it.
+    opens = rows.tokens == words.id("<search>")
+    np.testing.assert_array_equal(rows.weights[opens], before[opens])
+    assert 0 < rows.weights[opens].mean() < 1
     assert not rows.weights[rows.segments == 0].any()
 
 
