@@ -20,8 +20,8 @@ from loomax.agents.workflow.workflow import Workflow
 from loomax.runtime.aot import hbm_per_device, topology_mesh
 from loomax.runtime.mesh import MeshConfig, make_mesh
 
-# Defaults that `--link` and `--host` replace, not measured: bytes a second of all links of a chip as
-# its maker has them (one direction), and of PCI Express, x16 of the third generation.
+# Defaults that `--link` and `--host` replace, not measured: bytes a second of all links of a chip
+# as its maker has them (one direction), and of PCI Express, x16 of the third generation.
 LINKS = {"TPU v4": 300e9, "TPU v5 lite": 200e9, "TPU v5": 600e9, "TPU v6 lite": 448e9}
 PCI = 16e9
 # One core copies about as much from memory to memory.
