@@ -65,12 +65,16 @@ def fused_case(config: TrainConfig) -> Case:
 
 
 class SeparateJits:
-    """An iteration as a Python loop over compiled pieces."""
+    """An iteration as a Python loop over compiled pieces.
 
-    def __init__(self, config: TrainConfig):
+    Args:
+        whole_chunks: see `PythonLoop`.
+    """
+
+    def __init__(self, config: TrainConfig, whole_chunks: bool = True):
         self.config, self.parts = config, build(config)
         self.state = start(self.parts)
-        self.loop = PythonLoop(self.parts, Pieces(self.parts), whole_chunks=True)
+        self.loop = PythonLoop(self.parts, Pieces(self.parts), whole_chunks)
         self.encode = Program(self.parts.policy.encode)
         self.returns = Program(lambda steps: estimate(config.rl, steps))
         self.update = Program(

@@ -8,6 +8,11 @@
                |predicted / executed - 1| over all these plans. A family of which no plan fits has
                no row: three stages need three devices to be disaggregated
 
+    mjx-fused  the main job's iteration in one fused plan, against stages that exchange their
+               results through host memory
+    scaling    the main training step on 16, 64 and 256 chips: memory, arithmetic and collective
+               bytes of a chip, by the TPU compiler (needs libtpu)
+
 `--only planner` runs one part. Devices: those of this process (`XLA_FLAGS` may force more host
 devices than there are cores; they then share the cores, and a profile holds for no mix of stages).
 """
@@ -15,13 +20,22 @@ devices than there are cores; they then share the cores, and a profile holds for
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks import _workflow_mjx as mjx
 from benchmarks import _workflow_plans as plans
 from benchmarks import _workflow_run as run
+from benchmarks import _workflow_scaling as scaling
 from benchmarks._rows import Row, finish
 
-PARTS: dict[str, Callable[[bool], list[Row]]] = {"planner": plans.rows, "workloads": run.rows}
+PARTS: dict[str, Callable[[bool], list[Row]]] = {
+    "planner": plans.rows,
+    "workloads": run.rows,
+    "mjx-fused": mjx.rows,
+    "scaling": scaling.rows,
+}
 
 
 def main(quick: bool, json_path: Path | None, only: Sequence[str] = ()) -> None:
     """Runs the parts, all of them by default; prints and writes the rows."""
-    finish([row for name in only or PARTS for row in PARTS[name](quick)], json_path)
+    # The compiler is not quick.
+    names = only or [name for name in PARTS if not (quick and name == "scaling")]
+    finish([row for name in names for row in PARTS[name](quick)], json_path)

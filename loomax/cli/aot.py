@@ -6,20 +6,26 @@ from typing import Any
 
 from loomax.runtime.config import fail, parse, take_flag, take_option, unknown
 
-PROGRAMS = ("train",)
+PROGRAMS = ("train", "table")
 DESCRIPTION = """Compiles a training step for a TPU slice that is not here and prints what the
 compiler says. Needs libtpu: pip install 'loomax[tpu-aot]'.
 
 usage: loomax aot train --topology v5e:4x4 --config NAME [--fit] [--field value ...]
 
 --fit  also search for the form of the iteration with the least arithmetic that fits a chip, and for
-       the largest number of environments (`loomax plan memory` has more options)"""
+       the largest number of environments (`loomax plan memory` has more options)
+
+loomax aot table compares all configurations on several slices"""
 
 
 def run(argv: Sequence[str], prog: str) -> None:
     from loomax.agents.rl.presets import CONFIGS
 
     program, rest = (argv[0], argv[1:]) if argv and argv[0][0] != "-" else (None, argv)
+    if program == "table":
+        from loomax.cli.aot_table import run as run_table
+
+        return run_table(rest, f"{prog} table")
     topology, rest = take_option(rest, "--topology", prog)
     with_fit, rest = take_flag(rest, "--fit")
     config = parse(CONFIGS, rest, prog, DESCRIPTION)
@@ -28,6 +34,17 @@ def run(argv: Sequence[str], prog: str) -> None:
     if topology is None:
         fail(prog, "--topology is missing: for example --topology v5e:4x4")
 
+    prepare()
+
+    from loomax.agents.rl.aot import compile_train
+
+    compile_train(config, topology)
+    if with_fit:
+        print("\n".join(fit_lines(config, topology)))
+
+
+def prepare() -> None:
+    """One host device, and no cache: only a real TPU can load what was compiled for one."""
     # libtpu is here to compile only; JAX must not look for a TPU to run on.
     os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -36,12 +53,6 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     setup_cpu(devices=1)
     compile_without_cache()
-
-    from loomax.agents.rl.aot import compile_train
-
-    compile_train(config, topology)
-    if with_fit:
-        print("\n".join(fit_lines(config, topology)))
 
 
 def fit_lines(config: Any, topology: str) -> list[str]:

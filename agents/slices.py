@@ -1,0 +1,146 @@
+"""What the TPU compiler says of a configuration's training step on a slice that is not here."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from loomax.agents.pretrain import forms as pretrain
+from loomax.agents.pretrain.config import PretrainConfig
+from loomax.agents.rl.aot import abstract_state, update_program
+from loomax.agents.rl.config import TrainConfig
+from loomax.agents.rl.parts import build
+from loomax.memory.forms.judge import Program, lower
+from loomax.runtime.aot import GIB, OUT_OF_MEMORY, report, uncached
+from loomax.runtime.collectives import Traffic, collectives, total_bytes
+from loomax.runtime.files import atomic_write
+from loomax.runtime.mesh import on_mesh
+from loomax.runtime.target import Target, parse_target
+
+Config = PretrainConfig | TrainConfig
+HEADER = (
+    "| config, step | slice | chips | mesh | GiB/chip | of | TFLOP/chip | collectives, GiB/chip |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True)
+class SliceReport:
+    """One training step on one slice. Bytes and operations are those of one device.
+
+    Args:
+        step: which program: "update", or a stage's step.
+        mesh: sizes of the mesh axes above 1.
+        peak_bytes: of arguments, outputs and temporaries; 0 if it does not fit.
+        memory_bytes: that a device has.
+        flops: of products, loops multiplied out.
+        traffic: collective operations by kind, loops multiplied out.
+        error: why there are no figures: the compiler's word on memory, or sizes that do not divide.
+    """
+
+    config: str
+    step: str
+    topology: str
+    devices: int
+    mesh: str
+    peak_bytes: int
+    memory_bytes: int
+    flops: float
+    traffic: Mapping[str, Traffic]
+    error: str = ""
+
+    def line(self) -> str:
+        """A row of the table under `HEADER`."""
+        start = f"| {self.config}, {self.step} | {self.topology} | {self.devices} | {self.mesh} |"
+        if self.error:
+            return f"{start} {self.error} | | | |"
+        kinds = ", ".join(
+            f"{kind} {each.bytes / GIB:.2f} ({each.count})" for kind, each in self.traffic.items()
+        )
+        word = "fits" if self.peak_bytes <= self.memory_bytes else "DOES NOT FIT"
+        return (
+            f"{start} {self.peak_bytes / GIB:.2f} | {self.memory_bytes / GIB:.0f}, {word} | "
+            f"{self.flops / 1e12:.2f} | {total_bytes(self.traffic) / GIB:.2f}: {kinds or 'none'} |"
+        )
+
+
+def slice_report(config: Config, topology: str, cache: Path | None = None) -> SliceReport:
+    """Compiles the main training step of a configuration for a slice.
+
+    That is the update on one minibatch in reinforcement learning, and a step of the largest stage
+    in pretraining. Sizes that do not divide over the slice are told in `error`.
+
+    Args:
+        cache: folder of reports by program.
+
+    Raises:
+        ValueError: there is no such topology, or libtpu is not installed.
+    """
+    target = parse_target(topology, config.mesh)
+    sizes = [f"{axis} {size}" for axis, size in target.mesh.shape.items() if size > 1]
+    memory = target.bytes_per_device
+    empty = SliceReport(
+        config.name, "", topology, target.mesh.size, " x ".join(sizes), 0, memory, 0.0, {}
+    )
+    try:
+        step, program = _program(config, target)
+        lowered, flops = lower(program, target)
+    except ValueError as error:
+        word = "update" if isinstance(config, TrainConfig) else "step"
+        return dataclasses.replace(empty, step=word, error=str(error))
+    empty = dataclasses.replace(empty, step=step, flops=flops / target.mesh.size)
+    text = repr((lowered.as_text(), topology, jax.__version__, target.compiler))
+    name = hashlib.sha256(text.encode()).hexdigest()[:24]
+    found = _read(cache, name)
+    if found is None:
+        found = _compiled(lowered, empty)
+        if cache is not None:
+            atomic_write(cache / f"{name}.json", json.dumps(dataclasses.asdict(found)) + "\n")
+    return dataclasses.replace(found, config=config.name)
+
+
+def _program(config: Config, target: Target) -> tuple[str, Program]:
+    config.validate(target.mesh.size)
+    if isinstance(config, TrainConfig):
+        with on_mesh(target.mesh):
+            parts = build(config, target.mesh)
+            program = update_program(config, parts, abstract_state(parts))
+        return "update", Program(program.run, program.args, key=program.key)
+    number = pretrain.largest_stage(config)
+    stage, form = config.stages[number], pretrain.form_of(config, number)
+    title = f"{stage.batch} x {stage.length} tokens"
+    return title, pretrain.step_program(config, number, form, None, target.mesh)
+
+
+def _compiled(lowered: jax.stages.Lowered, empty: SliceReport) -> SliceReport:
+    try:
+        with uncached():
+            compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if OUT_OF_MEMORY not in str(error):
+            raise
+        return dataclasses.replace(empty, error=_brief(str(error)))
+    peak = compiled.memory_analysis().peak_memory_in_bytes or report(compiled).peak_bytes
+    traffic = collectives(compiled.as_text())
+    return dataclasses.replace(empty, peak_bytes=peak, traffic=traffic)
+
+
+def _brief(message: str) -> str:
+    first = message.partition("\n")[0]
+    return f"does not fit: {first.partition(OUT_OF_MEMORY + ': ')[2] or first}"[:160]
+
+
+def _read(cache: Path | None, name: str) -> SliceReport | None:
+    """A report from the cache; one that cannot be read is made again."""
+    if cache is None:
+        return None
+    try:
+        held = json.loads((cache / f"{name}.json").read_text())
+        held["traffic"] = {kind: Traffic(**each) for kind, each in held["traffic"].items()}
+        return SliceReport(**held)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,48 @@
+"""loomax aot table: every configuration's training step on several TPU slices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loomax.runtime.config import fail, parse_options, unknown
+
+DESCRIPTION = """Compiles the main training step of configurations for TPU slices that are not here,
+and prints a table (Markdown): memory a chip, arithmetic, what crosses the links, whether it fits.
+The step is the update on one minibatch in reinforcement learning, and one of the largest stage in
+pretraining; each in the configuration's own form. Rows are kept by program in the cache folder.
+Needs libtpu: pip install 'loomax[tpu-aot]'."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compile.
+
+    Args:
+        configs: of `loomax train` and `loomax train lm`; default: all.
+        topologies: slices; v5p:4x8x8 has the 512 cores of a v5p-512.
+    """
+
+    configs: tuple[str, ...] = ()
+    topologies: tuple[str, ...] = ("v5e:4x4", "v5e:16x16", "v6e:16x16", "v5p:4x8x8")
+
+
+def run(argv: Sequence[str], prog: str) -> None:
+    options = parse_options(Options, argv, prog, DESCRIPTION)
+
+    from loomax.agents.pretrain.presets import CONFIGS as PRETRAIN
+    from loomax.agents.rl.presets import CONFIGS as RL
+    from loomax.cli.aot import prepare
+
+    known = {**RL, **PRETRAIN}
+    for name in options.configs:
+        if name not in known:
+            fail(prog, unknown("config", name, known))
+    prepare()
+
+    from loomax.agents.slices import HEADER, slice_report
+    from loomax.runtime.compile import cache_folder
+
+    print(HEADER, flush=True)
+    for name in options.configs or known:
+        for topology in options.topologies:
+            found = slice_report(known[name], topology, cache_folder("slices"))
+            print(found.line(), flush=True)
