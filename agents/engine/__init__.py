@@ -11,6 +11,7 @@ buckets      shapes of the compiled steps
 work         a planned step
 scheduler    plans a step and accounts for it; plain Python
 store        the device's pages and states, as caches of `models/lm`
+sharding     where all that lies on a mesh
 sampling     tokens from scores
 programs     the compiled steps
 device       runs planned steps

@@ -6,14 +6,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from loomax.agents.engine import buckets
 from loomax.agents.engine.config import EngineConfig
 from loomax.agents.engine.programs import programs
 from loomax.agents.engine.sampling import draws_of
+from loomax.agents.engine.sharding import placed
 from loomax.agents.engine.speculative.ahead import first_layers
-from loomax.agents.engine.store import Batch, empty_store, recurrent
+from loomax.agents.engine.store import Batch, recurrent
 from loomax.agents.engine.work import Call, Result, Row, Work
 from loomax.agents.search.engine_protocol import Sampling
 from loomax.models.lm import LMConfig
@@ -23,17 +25,15 @@ GREEDY = Sampling(1)
 NOWHERE = 2**31 - 1
 
 
-_empty = jax.jit(empty_store, static_argnums=(0, 1))
-
-
 class Device:
     """Parameters and everything that is cached, on the device.
 
     Args:
         drafter: configuration and parameters of the small model that guesses.
+        mesh: that everything is spread over; see `sharding`.
 
     Raises:
-        ValueError: models and sizes do not go together.
+        ValueError: models, sizes and mesh do not go together.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Device:
         params: PyTree,
         config: EngineConfig,
         drafter: tuple[LMConfig, PyTree] | None = None,
+        mesh: Mesh | None = None,
     ):
         check(model, config, drafter and drafter[0])
         parts = ((model, params), *([drafter] if drafter else []))
@@ -49,9 +50,9 @@ class Device:
         models = tuple(replace(part, unroll=True) for part, _ in parts)
         self.config, self.model = config, model
         self.recurrent = any(map(recurrent, models))
-        self.programs = programs(models)
-        self._params = tuple(params for _, params in parts)
-        self._stores: Any = tuple(_empty(part, config) for part in models)
+        self._params = tuple(placed(*part, mesh) for part in parts)
+        self.programs = programs(models, mesh)
+        self._stores: Any = self.programs.empty(config)
 
     @property
     def traced(self) -> int:
@@ -118,7 +119,7 @@ class Device:
             some = [*pairs[first : first + count]]
             some += [(NOWHERE, 0)] * (count - len(some))
             target, source = np.array(some, np.int32).T
-            self._stores = program((), self._stores, source, target)
+            _, self._stores = program((), self._stores, source, target)
 
 
 def _results(call: Call, out: Sequence[np.ndarray]) -> list[Result]:

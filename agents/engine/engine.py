@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os.path import commonprefix
 
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from loomax.agents.engine.config import EngineConfig
@@ -48,9 +49,10 @@ class Engine:
         words: turns tokens into text, for requests with stops.
         policy: who gets a slot and who gives way; first come, first served by default.
         drafter: configuration and parameters of a small model that guesses tokens.
+        mesh: that parameters and all that is cached are spread over; see `sharding`.
 
     Raises:
-        ValueError: models and sizes do not go together.
+        ValueError: models, sizes and mesh do not go together.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Engine:
         words: Pieces | None = None,
         policy: Policy | None = None,
         drafter: tuple[LMConfig, PyTree] | None = None,
+        mesh: Mesh | None = None,
     ):
         self.config = config or EngineConfig()
-        self.device = Device(model, params, self.config, drafter)
+        self.device = Device(model, params, self.config, drafter, mesh)
         self.memory = Memory(self.config, recurrent=self.device.recurrent)
         guesser = Guesser(self.config.speculative)
         self.scheduler = Scheduler(self.config, self.memory, policy or FirstCome(), guesser)

@@ -6,15 +6,27 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from loomax.agents.engine.config import Drafter, SpeculativeConfig
+from loomax.agents.engine.config import Drafter, EngineConfig, SpeculativeConfig
 from loomax.agents.engine.sampling import choose
+from loomax.agents.engine.sharding import store_on
 from loomax.agents.engine.speculative.ahead import decoded_ahead, guesses_of_itself
 from loomax.agents.engine.speculative.verify import verified
-from loomax.agents.engine.store import Batch, Store, closed, copied, opened, restored, saved
+from loomax.agents.engine.store import (
+    Batch,
+    Store,
+    closed,
+    copied,
+    empty_store,
+    opened,
+    restored,
+    saved,
+)
 from loomax.models.lm import LMConfig
 from loomax.models.lm.generate import extend
+from loomax.runtime.mesh import on_mesh, replicated
 
 Stores = tuple[Store, ...]
 # Parameters of the model, and of the small one that guesses for it.
@@ -26,16 +38,19 @@ class Programs:
 
     Args:
         models: the model, and the small one if there is one; unrolled.
+        mesh: that parameters and stores are spread over, if they are.
     """
 
-    def __init__(self, models: tuple[LMConfig, ...]):
-        self.models = models
+    def __init__(self, models: tuple[LMConfig, ...], mesh: Mesh | None = None):
+        self.models, self.mesh = models, mesh
+        self._where = None if mesh is None else tuple(store_on(model, mesh) for model in models)
         self.traced = 0
+        self.empty = jax.jit(self._empty, static_argnums=0, out_shardings=self._where)
         self.extend = self._compiled(self._extend)
         self._verifying: dict[tuple[Drafter, int], Callable[..., Any]] = {}
-        self.save = self._compiled(_each(saved))
-        self.restore = self._compiled(_each(restored))
-        self.copy = self._compiled(_each(copied))
+        self.save, self.restore, self.copy = (
+            self._compiled(_each(move)) for move in (saved, restored, copied)
+        )
 
     def verify(self, config: SpeculativeConfig) -> Callable[..., Any]:
         """The step that verifies what a drafter guesses."""
@@ -47,9 +62,16 @@ class Programs:
     def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def counted(params, stores, *args):
             self.traced += 1
-            return function(params, stores, *args)
+            with on_mesh(self.mesh):
+                return function(params, stores, *args)
 
-        return jax.jit(counted, donate_argnums=1)
+        # Stores come out as they went in, or the next call would be compiled anew.
+        where = None if self.mesh is None else (replicated(self.mesh), self._where)
+        return jax.jit(counted, donate_argnums=1, out_shardings=where)
+
+    def _empty(self, config: EngineConfig) -> Stores:
+        """Nothing cached yet."""
+        return tuple(empty_store(model, config) for model in self.models)
 
     def _extend(self, params: Params, stores: Stores, batch: Batch) -> tuple[Any, Stores]:
         """Appends tokens; returns what follows each row's last one."""
@@ -84,17 +106,17 @@ class Programs:
         return results, (store, closed(small, stores[1], batch, ahead))
 
 
-def _each(move: Callable[..., Store]) -> Callable[..., Stores]:
+def _each(move: Callable[..., Store]) -> Callable[..., tuple[None, Stores]]:
     """A copy within every store."""
 
     def moved(params, stores, *pairs):
         del params
-        return tuple(move(store, *pairs) for store in stores)
+        return None, tuple(move(store, *pairs) for store in stores)
 
     return moved
 
 
 @cache
-def programs(models: tuple[LMConfig, ...]) -> Programs:
+def programs(models: tuple[LMConfig, ...], mesh: Mesh | None = None) -> Programs:
     """Programs that all engines of a kind share, so that each is compiled once in a process."""
-    return Programs(models)
+    return Programs(models, mesh)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from loomax.agents.engine.config import EngineConfig
@@ -43,16 +44,18 @@ class Trained:
 
 @asynccontextmanager
 async def open_trained(
-    run_dir: Path, *, slots: int, context: int = 0
+    run_dir: Path, *, slots: int, context: int = 0, mesh: Mesh | None = None
 ) -> AsyncGenerator[Trained, None]:
     """The newest parameters of a run in an engine, with everything compiled.
 
     Args:
         slots: requests that are generated at once.
         context: tokens; 0 takes the longest rows of the training.
+        mesh: that the engine is spread over; one device by default.
 
     Raises:
-        ValueError: the run is of another kind or has no parameters yet.
+        ValueError: the run is of another kind or has no parameters yet, or the mesh does not fit
+            the model.
     """
     config = read_config(run_dir)
     model, params = load_params(run_dir, config)
@@ -67,7 +70,8 @@ async def open_trained(
         ends=(END,),
     )
     tokens = ByteTokens(config.data.tokenizer)
-    async with Engine(model, params, sizes, words=tokens, policy=Ordered()) as engine:
+    engine = Engine(model, params, sizes, words=tokens, policy=Ordered(), mesh=mesh)
+    async with engine:
         engine.warm_up()
         served = Served(engine, tokens, (BEGIN,), frozenset({END}), fault=lambda: engine.fault)
         yield Trained(served, tokens, length)

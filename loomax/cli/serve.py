@@ -33,6 +33,8 @@ class Options:
     """requests that are generated at once"""
     context: int = 0
     """tokens of a prompt and its answer together; default: the longest rows of the training"""
+    tensor: int = 1
+    """devices that share every layer: each has a part of the heads, of the MLP and of the cache"""
     waiting: int = 256
     """requests in the queue, above which new ones are refused"""
     grace: float = 30.0
@@ -46,14 +48,19 @@ def run(argv: Sequence[str], prog: str, open_model: Callable[[Options], Any] | N
     open_model: gives what has `served` and `context` and is entered as long as the server runs.
     """
     options = parse_options(Options, argv, prog, DESCRIPTION)
-    for name, least in (("slots", 1), ("waiting", 1), ("context", 0), ("grace", 0), ("port", 0)):
+    at_least = {"slots": 1, "tensor": 1, "waiting": 1, "context": 0, "grace": 0, "port": 0}
+    for name, least in at_least.items():
         if getattr(options, name) < least:
             fail(prog, f"--{name} is {getattr(options, name)}: give at least {least}")
     asyncio.run(serve_model(options, open_model or open_run))
 
 
 def open_run(options: Options) -> Any:
-    """The newest parameters of a run, to be entered."""
+    """The newest parameters of a run, to be entered.
+
+    Raises:
+        ValueError: there are not so many devices.
+    """
     path = find_run(options.model, Path(options.runs))
 
     from loomax.runtime.compile import setup_cpu
@@ -62,7 +69,24 @@ def open_run(options: Options) -> Any:
 
     from loomax.agents.server.trained import open_trained
 
-    return open_trained(path, slots=options.slots, context=options.context)
+    mesh = tensor_mesh(options.tensor) if options.tensor > 1 else None
+    return open_trained(path, slots=options.slots, context=options.context, mesh=mesh)
+
+
+def tensor_mesh(count: int) -> Any:
+    """A mesh of the first `count` devices of this process.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    import jax
+
+    from loomax.runtime.mesh import MeshConfig, make_mesh
+
+    devices = jax.local_devices()
+    if count > len(devices):
+        raise ValueError(f"--tensor is {count}, but there are {len(devices)} devices: give fewer")
+    return make_mesh(MeshConfig(fsdp=1, tensor=count), devices[:count])
 
 
 async def serve_model(options: Options, open_model: Callable[[Options], Any]) -> None:

@@ -4,6 +4,7 @@
                                 are small, else key blocks
     sliding window over rows    splash attention on TPU, blocks of a window elsewhere
     attention over a cache      all scores at once while they are small, else key blocks
+    a few queries over pages    our Pallas kernel on TPU; elsewhere the pages are gathered first
     gated retention             our Pallas kernel on TPU, chunked XLA elsewhere
     layout between layers       tokens are rows on TPU, the compiler's choice elsewhere
 
@@ -89,10 +90,22 @@ def attend_window(
 
 
 def attend_cached(
-    q: Float[Array, "B T N H"], store: kv.KV, span: Span, *, scale: float
+    q: Float[Array, "B T N H"],
+    store: kv.KV,
+    span: Span,
+    *,
+    scale: float,
+    implementation: Implementation | None = None,
 ) -> Float[Array, "B T N V"]:
-    """A block of queries at `span` to everything stored up to each of them."""
+    """A block of queries at `span` to everything stored up to each of them.
+
+    Args:
+        implementation: of attention to pages; only "xla" reads int8 ones, or rows.
+    """
     if isinstance(store, kv.PagedKV):
+        how = implementation or _pages_or_xla(q, store)
+        if how != "xla":
+            return _paged(q, store, span, scale, how == "interpret")
         store = kv.gathered(store)
     at = positions(span, q.shape[1])
     slots = jnp.arange(store.slots, dtype=at.dtype)
@@ -102,6 +115,31 @@ def attend_cached(
         return quantised(q, store, visible(Places(at), Places(where)), scale)
     keys, values = kv.read(store, q.dtype)
     return _attend(q, keys, values, Places(at), Places(where), scale)
+
+
+def _pages_or_xla(q: Array, store: kv.PagedKV) -> Implementation:
+    if target_platform() != "tpu" or store.key_scale is not None or q.shape[1] > FEW_QUERIES:
+        return "xla"
+    from loomax.models.lm.ops import paged_kernel
+
+    _, page, heads, _ = store.keys.shape
+    here = _share("heads", heads)
+    queries = q.shape[1] * q.shape[2] * here // heads
+    widths = (store.keys.shape[-1], store.values.shape[-1])
+    sizes = (store.table.shape, (page, here), widths, store.keys.dtype.itemsize)
+    fits = paged_kernel.tiles(queries, *sizes)
+    return "pallas" if fits else "xla"
+
+
+def _paged(q: Array, store: kv.PagedKV, span: Span, scale: float, interpret: bool) -> Array:
+    from loomax.models.lm.ops import paged_kernel
+
+    def local(*parts):
+        return paged_kernel.attend(*parts, scale=scale, interpret=interpret)
+
+    arrays = (q, store.keys, store.values, store.table, span.start, span.count)
+    pages, rows = (None, None, "heads", None), HEADS[:1]
+    return _on_each_device(local, arrays, (HEADS, pages, pages, HEADS[:2], rows, rows), HEADS)
 
 
 def _attend(q: Array, k: Array, v: Array, queries: Places, keys: Places, scale: float) -> Array:
@@ -220,3 +258,10 @@ def _mesh_axes(name: str, length: int, mesh: Any, free: set[str]) -> tuple[str, 
     every = (physical,) if isinstance(physical, str) else physical or ()
     used = tuple(axis for axis in every if axis in free)
     return None if length % math.prod(mesh.shape[axis] for axis in used) else used
+
+
+def _share(name: str, length: int) -> int:
+    """What `_on_each_device` leaves each device of a logical axis of this length."""
+    mesh = jax.sharding.get_abstract_mesh()
+    used = _mesh_axes(name, length, mesh, set(mesh.axis_names) - set(mesh.manual_axes))
+    return length // math.prod(mesh.shape[axis] for axis in used or ())

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from loomax.cli.main import main
+from loomax.cli.serve import tensor_mesh
 
 
 @pytest.mark.parametrize(
@@ -14,6 +15,7 @@ from loomax.cli.main import main
     [
         (["serve"], "model"),
         (["serve", "--model", "x", "--slots", "0"], "--slots is 0: give at least 1"),
+        (["serve", "--model", "x", "--tensor", "0"], "--tensor is 0: give at least 1"),
         (["serve", "--model", "x", "--prot", "1"], "did you mean --port"),
         (["serve", "--model", "absent", "--runs", "RUNS"], "no run in"),
         (["search", "ask", "who?"], "give either --model RUN or --url URL"),
@@ -102,3 +104,9 @@ def test_a_question_without_an_answer(capsys, url, index):
         ask(url, index, "--api-key", "wrong")
     assert caught.value.code == 1
     assert "no answer: engine: rejected: Rejected: HTTP 401" in capsys.readouterr().err
+
+
+def test_more_devices_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="--tensor is 9, but there are 8 devices: give fewer"):
+        tensor_mesh(9)
+    assert dict(tensor_mesh(2).shape) == {"replica": 1, "fsdp": 1, "context": 1, "tensor": 2}

@@ -6,6 +6,7 @@ Shape letters: B rows, T tokens of a row (one more than are predicted).
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Bool
 
 from loomax.agents.pretrain.data import Rows
 from loomax.agents.search.grammar.transcript import Transcript
@@ -32,6 +33,8 @@ def trajectories(
 
     Args:
         think: the chance of each turn that its reasoning is written ("think-dropout" is the rest).
+            Between 0 and 1, half of the trajectories leave out that of their first turns instead,
+            any number of them, as an agent does that begins with steps without reasoning.
 
     Raises:
         ValueError: `think` is no chance.
@@ -40,8 +43,16 @@ def trajectories(
         raise ValueError(f"think is {think}; it must be 0 to 1")
     rng = np.random.default_rng([world.config.seed, 3, seed])
     for question in draw_questions(world, count, split=split, seed=seed, tasks=tasks):
-        written = rng.random(len(solve(world, question).searches) + 1) < think
+        written = _written(len(solve(world, question).searches) + 1, think, rng)
         yield expert(world, vocabulary, question, think=written.tolist(), find=find)
+
+
+def _written(turns: int, think: float, rng: np.random.Generator) -> Bool[np.ndarray, " turns"]:
+    """Which turns reason."""
+    each = rng.random(turns) < think
+    if not 0 < think < 1 or rng.random() < 0.5:
+        return each
+    return np.arange(turns) >= rng.integers(turns)
 
 
 def pack(made: Iterable[Transcript], *, length: int, rows: int) -> Iterator[Rows]:

@@ -27,6 +27,7 @@ from loomax.agents.server.trained import open_trained
 from loomax.models.lm import create, safetensors
 from loomax.models.lm.presets import transformer_debug
 from loomax.models.tokenizer.bpe import BEGIN
+from loomax.runtime.mesh import MeshConfig, make_mesh
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,6 +92,18 @@ def served(run_dir):
 
 def text_of(tokens):
     return b"".join(map(ByteTokens("bytes").bytes_of, tokens)).decode("utf-8", "replace")
+
+
+def test_a_mesh_changes_no_token(run_dir, served):
+    mesh = make_mesh(MeshConfig(fsdp=1, tensor=2), jax.devices()[:2])
+
+    async def main():
+        async with open_trained(run_dir, slots=2, context=64, mesh=mesh) as opened:
+            prompt = (BEGIN, *opened.tokens.ids("hello"))
+            request = await opened.served.engine.submit(prompt, Sampling(12))
+            return [token async for piece in request for token in piece.tokens]
+
+    assert asyncio.run(main()) == served[1]
 
 
 def test_what_the_engine_generates_is_what_clients_read(served):

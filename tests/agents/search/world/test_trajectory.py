@@ -1,5 +1,8 @@
 """Expert trajectories: the grammar reads them, and the mask covers what was retrieved."""
 
+import itertools
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -70,15 +73,30 @@ def test_think_needs_an_entry_for_each_turn(world):
         turns(world, solve(world, question), [True, True])
 
 
-def test_think_is_dropped_as_often_as_asked(world, vocabulary):
-    think, search, answer = (vocabulary.id(f"<{tag}>") for tag in ("think", "search", "answer"))
-    count = {think: 0, search: 0, answer: 0}
-    for made in trajectories(world, vocabulary, 80, seed=0, think=0.3):
-        for number in count:
-            count[number] += int((made.tokens == number).sum())
-    turns_all = count[search] + count[answer]
-    # Standard error: sqrt(0.3 * 0.7 / 380) = 0.024.
-    assert count[answer] == 80 and count[think] / turns_all == pytest.approx(0.3, abs=0.08)
+def test_think_is_dropped_as_asked(world, vocabulary):
+    think, action = vocabulary.id("<think>"), {vocabulary.id("<search>"), vocabulary.id("<answer>")}
+
+    def reasoned(made):
+        """For every turn whether it has reasoning; the action alone opens one without."""
+        written = [span.tokens for span in made.spans if span.source == "model"]
+        assert all(tokens[0] == think or tokens[0] in action for tokens in written)
+        return tuple(bool(tokens[0] == think) for tokens in written)
+
+    kinds = [Task("chain", 3)]
+    found = Counter(
+        map(reasoned, trajectories(world, vocabulary, 800, seed=0, think=0.3, tasks=kinds))
+    )
+    # Half by chance, half with a first part left out, each of 4 lengths as often.
+    for case in itertools.product((False, True), repeat=4):
+        skipped = 4 - sum(case)
+        share = 0.3 ** sum(case) * 0.7**skipped / 2
+        if any(case) and case == (False,) * skipped + (True,) * sum(case):
+            share += 1 / 8
+        spread = (share * (1 - share) / 800) ** 0.5
+        assert found[case] / 800 == pytest.approx(share, abs=4 * spread)
+    for share in (0.0, 1.0):
+        (made,) = trajectories(world, vocabulary, 1, seed=0, think=share, tasks=kinds)
+        assert reasoned(made) == (bool(share),) * 4
     with pytest.raises(ValueError, match="think is 1.5"):
         next(trajectories(world, vocabulary, 1, seed=0, think=1.5))
 
