@@ -25,7 +25,7 @@ OTHERS = ("naive", "predict-verify")
 
 def rows(quick: bool, loads: Sequence[int] = LOADS) -> list[Row]:
     """All loads."""
-    count, rounds = (16, 1) if quick else (120, 3)
+    count, rounds = (16, 1) if quick else (80, 2)
 
     async def main() -> list[Row]:
         async with open_stage() as stage:

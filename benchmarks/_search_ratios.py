@@ -26,7 +26,7 @@ def rows(quick: bool, ratios: Sequence[float] = RATIOS) -> list[Row]:
         async with open_stage() as stage:
             found, model_s = [], await stage.model_s()
             for ratio in ratios:
-                found += await rows_at(stage, ratio, model_s, *((1, 4) if quick else (6, 20)))
+                found += await rows_at(stage, ratio, model_s, *((1, 4) if quick else (6, 12)))
             return found
 
     return asyncio.run(main())

@@ -44,7 +44,7 @@ NETS = 4
 # Data sets and what is added to the names of their cases.
 DATA = {"digits": "", "shapes": "-shapes"}
 # Steps by which most nets are far from chance.
-STEPS = {"digits": 200, "shapes": 400}
+STEPS = {"digits": 200, "shapes": 300}
 
 Scores = dict[str, list[dict[str, float]]]
 

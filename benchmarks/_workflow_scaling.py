@@ -62,9 +62,12 @@ def sized(chips: int) -> TrainConfig:
     config = pi0_tabletop()
     rollout = replace(config.rl.rollout, envs=config.rl.rollout.envs * chips // GROUP)
     mesh = MeshConfig(replica=-1, fsdp=GROUP)
-    sft, evaluation = (
-        replace(config.sft, batch=config.sft.batch * chips // GROUP),
-        replace(config.eval, episodes=config.eval.episodes * chips // GROUP),
+    # Of other stages; they only have to divide.
+    batch, shown = config.sft.batch * chips // GROUP, config.sft.episodes * chips // GROUP
+    return replace(
+        config,
+        mesh=mesh,
+        sft=replace(config.sft, batch=batch, episodes=shown),
+        rl=replace(config.rl, rollout=rollout),
+        eval=replace(config.eval, episodes=config.eval.episodes * chips // GROUP),
     )
-    rl = replace(config.rl, rollout=rollout)
-    return replace(config, rl=rl, mesh=mesh, sft=sft, eval=evaluation)

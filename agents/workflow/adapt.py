@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from loomax.agents.workflow.profile import Profile, StageProfile
+
 
 @dataclass(frozen=True)
 class DriftConfig:
@@ -82,3 +84,32 @@ def observe(
 def factors(drift: Drift) -> dict[str, float]:
     """Median of measured over profile for every stage, by which to scale its profile."""
     return {stage: statistics.median(ratios) for stage, ratios in drift.ratios.items()}
+
+
+def scaled(profile: Profile, by: Mapping[str, float]) -> Profile:
+    """The profile with the seconds of stages multiplied.
+
+    Args:
+        by: of stages, as `factors` gives them. A cycle that was profiled as a whole and has none
+            gets the mean of its stages' factors, weighted with their seconds.
+    """
+    return replace(
+        profile,
+        stages={
+            name: _scaled(stage, by[name] if name in by else _of_cycle(name, profile, by))
+            for name, stage in profile.stages.items()
+        },
+    )
+
+
+def _of_cycle(name: str, profile: Profile, by: Mapping[str, float]) -> float:
+    stages = name.split("+")
+    if not all(stage in by and stage in profile.stages for stage in stages):
+        return 1.0
+    weights = [profile.stages[stage].measurements[0].seconds for stage in stages]
+    return statistics.fmean([by[stage] for stage in stages], weights)
+
+
+def _scaled(stage: StageProfile, by: float) -> StageProfile:
+    found = tuple(replace(one, seconds=one.seconds * by) for one in stage.measurements)
+    return replace(stage, measurements=found)

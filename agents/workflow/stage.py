@@ -36,10 +36,12 @@ class Stage:
         batch_axis: of all other arguments and of the output; None where the stage needs the whole
             batch at once, as an optimiser step does.
         fusable: whether it may be part of a larger XLA program; False for what is not JAX.
+        background: not JAX, and works elsewhere: an executor goes on while it waits for it.
         physics: steps MJX; programs that it is part of are compiled with `physics_options`.
 
     Raises:
-        ValueError: an empty name, or one with `+` or `#`, which join and number stages.
+        ValueError: an empty name, or one with `+` or `#`, which join and number stages; or
+            fusable work in the background.
     """
 
     name: str
@@ -48,10 +50,13 @@ class Stage:
     batch_axis: int | None = 0
     fusable: bool = True
     physics: bool = False
+    background: bool = False
 
     def __post_init__(self):
         if not self.name or set(self.name) & set("+#"):
             raise ValueError(f"stage name {self.name!r}: use a word without '+' and '#'")
+        if self.background and self.fusable:
+            raise ValueError(f"stage {self.name!r}: what works in the background is not fusable")
 
     def __call__(self, *args: Any) -> Any:
         for leaf in jax.tree.leaves(args):

@@ -61,7 +61,8 @@ class SpeculationConfig:
 NAIVE = SpeculationConfig()
 PREDICT_VERIFY = SpeculationConfig("predict-verify", drafts=4)
 LOSSLESS = SpeculationConfig("lossless", drafts=4, adaptive=True, drafts_first=True)
-TWO_PHASE = SpeculationConfig("two-phase", drafts=4, aggressive=3, adaptive=True, drafts_first=True)
+# More than two steps without reasoning cost right answers (docs/search.md).
+TWO_PHASE = SpeculationConfig("two-phase", drafts=4, aggressive=2, adaptive=True, drafts_first=True)
 
 
 def dial(boldness: float) -> SpeculationConfig:

@@ -17,7 +17,7 @@ from loomax.agents.search.ask import Brain
 from loomax.agents.search.grammar.search_r1 import SearchR1Grammar
 from loomax.agents.search.loop.codec import TextCodec
 from loomax.agents.search.loop.config import LoopConfig
-from loomax.agents.search.train.config import SearcherConfig
+from loomax.agents.search.train.grpo.config import RunConfig
 from loomax.agents.search.train.presets import CONFIGS
 from loomax.agents.search.world.vocabulary import OBSERVATIONS, Vocabulary
 from loomax.models.lm import LMConfig, safetensors
@@ -46,19 +46,20 @@ class Searcher:
 
 def is_searcher(run_dir: Path) -> bool:
     """Whether a run is one of `loomax train search`."""
-    return "lessons" in _held(run_dir)
+    return _kind(_held(run_dir)) is not None
 
 
-def read_config(run_dir: Path) -> SearcherConfig:
+def read_config(run_dir: Path) -> RunConfig:
     """The configuration in `run_dir/config.json`.
 
     Raises:
         ValueError: the run is of another kind, or was made by another version.
     """
     held = _held(run_dir)
-    if "lessons" not in held:
+    kind = _kind(held)
+    if kind is None:
         raise ValueError(f"{run_dir} is no run of `loomax train search`; see loomax eval RUN")
-    return merge(next(iter(CONFIGS.values())), held)
+    return merge(CONFIGS[kind], held)
 
 
 def load_searcher(source: Path) -> Searcher:
@@ -81,9 +82,9 @@ def load_searcher(source: Path) -> Searcher:
     return Searcher(trained_model(config), kept[1].params, config.world.sizes)
 
 
-def trained_model(config: SearcherConfig) -> LMConfig:
-    """The model with the last lesson's rotary wavelengths."""
-    return model_of(config.pretraining, config.lessons[-1].rows)
+def trained_model(config: RunConfig) -> LMConfig:
+    """The model with the last stage's rotary wavelengths."""
+    return model_of(config.pretraining, config.pretraining.stages[-1])
 
 
 def sizes_of(vocab: int) -> int:
@@ -123,6 +124,12 @@ async def searcher_brain(
         engine.warm_up()
         codec = TextCodec(words, begin=(BEGIN,))
         yield Brain(engine, codec, SearchR1Grammar(OBSERVATIONS), LIMITS)
+
+
+def _kind(held: dict) -> str | None:
+    """The named configuration of the same class, if there is one."""
+    kinds = {"lessons": "searcher", "play": "searcher-grpo"}
+    return next((name for field, name in kinds.items() if field in held), None)
 
 
 def _held(run_dir: Path) -> dict:

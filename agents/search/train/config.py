@@ -100,10 +100,15 @@ class SearcherConfig:
                 raise ValueError(f"lessons.{index}.tasks is empty; give at least one task")
             if not 0 <= lesson.think <= 1:
                 raise ValueError(f"lessons.{index}.think is {lesson.think}; it must be 0 to 1")
-        words = Vocabulary(self.world.sizes).vocab_size
-        if self.model.vocab != words:
-            raise ValueError(
-                f"model.vocab is {self.model.vocab}, but a world of {self.world.sizes} sizes has "
-                f"{words} words; use model.vocab={words}"
-            )
+        check_words(self.model, self.world)
         self.pretraining.validate_training(devices)
+
+
+def check_words(model: LMConfig, world: WorldConfig) -> None:
+    """Raises ValueError unless the model has a token for every word of the world."""
+    words = Vocabulary(world.sizes).vocab_size
+    if model.vocab != words:
+        raise ValueError(
+            f"model.vocab is {model.vocab}, but a world of {world.sizes} sizes has {words} words; "
+            f"use model.vocab={words}"
+        )

@@ -54,6 +54,7 @@ async def answer_all(
     *,
     at_once: int,
     k: int = 1,
+    seed: int = 0,
     speculation: SpeculationConfig | None = None,
 ) -> list[Run]:
     """Runs an agent for every question, without delays.
@@ -61,6 +62,7 @@ async def answer_all(
     Args:
         at_once: agents that run at the same time.
         k: documents of a search.
+        seed: of the first run's sampling; the others count up from it.
     """
     gate = asyncio.Semaphore(at_once)
     async with ActionServer([search_tool(retriever, k=k, inline=True)]) as server:
@@ -71,7 +73,7 @@ async def answer_all(
 
         async def one(number: int, question: str) -> Run:
             async with gate:
-                return await agent.run(question, name=str(number), seed=number)
+                return await agent.run(question, name=str(number), seed=seed + number)
 
         return await asyncio.gather(*map(one, range(len(asked)), asked))
 

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from loomax.agents.pretrain.config import AdamWConfig, StageConfig
+from loomax.agents.rl.loss_config import GroupConfig
 from loomax.agents.search.train.config import ExamConfig, LessonConfig, SearcherConfig
+from loomax.agents.search.train.grpo.config import DRAW, PlayConfig, RunConfig, SearcherGRPOConfig
 from loomax.agents.search.world.config import CHAINS, LARGEST, Task, WorldConfig
 from loomax.agents.search.world.vocabulary import Vocabulary
 from loomax.models.lm.config import LMConfig
@@ -72,4 +74,29 @@ def debug() -> SearcherConfig:
     )
 
 
-CONFIGS = {config.name: config for config in (searcher(), debug())}
+def grpo() -> SearcherGRPOConfig:
+    """Learns from its own runs; most questions are of the kinds that the lessons left hard."""
+    tasks = (*CHAINS, *(replace(task, share=task.members) for task in LARGEST))
+    return SearcherGRPOConfig(name="searcher-grpo", model=MODEL, play=PlayConfig(tasks=tasks))
+
+
+def grpo_debug() -> SearcherGRPOConfig:
+    """Everything that the other one does, in seconds, to no effect: its parameters are drawn."""
+    small = debug()
+    return replace(
+        grpo(),
+        name="searcher-grpo-debug",
+        init=DRAW,
+        world=small.world,
+        model=small.model,
+        steps=3,
+        play=PlayConfig(questions=2, slots=2),
+        group=GroupConfig(size=2),
+        exam=small.exam,
+        checkpoint_every=2,
+    )
+
+
+CONFIGS: dict[str, RunConfig] = {
+    config.name: config for config in (searcher(), debug(), grpo(), grpo_debug())
+}

@@ -24,7 +24,15 @@ from loomax.agents.workflow.execute.order import (
     steps_of,
 )
 from loomax.agents.workflow.execute.program import HostCall, Program, call_program
-from loomax.agents.workflow.execute.record import CallStep, LoopStep, Step, Var, calls_of
+from loomax.agents.workflow.execute.record import (
+    CallStep,
+    LoopStep,
+    Step,
+    Var,
+    calls_of,
+    variables,
+)
+from loomax.agents.workflow.execute.watch import Timed, Watch, Watched, pieces_of
 from loomax.agents.workflow.plan.ring import Ring
 from loomax.agents.workflow.plan.tree import Chunks, Plan, Run, Shared, Space, cost, runs
 from loomax.agents.workflow.tasks import placements
@@ -36,9 +44,10 @@ class Builder:
 
     Args:
         owned: variables that no one outside needs after they were read last.
+        watch: of the seconds that programs take.
         parts: microbatches of an iteration where the building has come to.
         position: of the next run.
-        programs: those that were built, by their names.
+        programs, host_calls: those that were built.
     """
 
     units: dict[str, Step]
@@ -46,9 +55,11 @@ class Builder:
     layout: Layout
     devices: Sequence[jax.Device]
     owned: frozenset[Var]
+    watch: Watch | None = None
     parts: int = 1
     position: int = 0
     programs: list[Program] = field(default_factory=list)
+    host_calls: list[HostCall] = field(default_factory=list)
 
     def build(self, plan: Plan, first: int = 0) -> Node:
         """The node of a plan on the devices from `first` on."""
@@ -91,7 +102,7 @@ class Builder:
             options = {"parts": self.parts, "donate": free}
             program = Program(steps, reads, writes, self.layout, mesh, **options)
             self.programs.append(program)
-            return program
+            return self._watched(program, steps, reads, writes, plan.devices)
         if more:
             raise ValueError(
                 f"the plan fuses {', '.join(plan.units)}, of which some are not fusable: run those "
@@ -100,20 +111,51 @@ class Builder:
         programs = {call: self._call(call, mesh, self.parts) for call in calls_of(steps)}
         return programs[step] if isinstance(step, CallStep) else LoopNode(step, programs)
 
-    def _call(self, call: CallStep, mesh: Mesh, parts: int) -> Program | HostCall:
+    def _call(self, call: CallStep, mesh: Mesh, parts: int) -> Node:
         program = call_program(call, self.layout, mesh, parts)
         if isinstance(program, Program):
             self.programs.append(program)
-        return program
+        else:
+            self.host_calls.append(program)
+        reads = variables(call.args)
+        return self._watched(program, (call,), reads, call.outs, mesh.size, parts)
+
+    def _watched(
+        self,
+        work: Node,
+        steps: tuple[Step, ...],
+        reads: Sequence[Var],
+        writes: Sequence[Var],
+        devices: int,
+        parts: int | None = None,
+    ) -> Node:
+        if self.watch is None:
+            return work
+        batch = self.layout.batch // (parts or self.parts)
+        what = Watched(pieces_of(steps), batch, devices)
+        return Timed(work, self.watch, what, tuple(reads), tuple(writes))
 
     def _ring(self, ring: Ring, step: LoopStep, first: int) -> Node:
-        meshes = {}
-        for station in ring.stations:
-            meshes[station.stage] = self._mesh(first, station.devices)
-            first += station.devices
+        meshes = self._stations(ring, step, first)
         parts = self.parts * ring.turns
         programs = {call: self._call(call, meshes[call.name], parts) for call in calls_of((step,))}
         return RingNode(step, programs, self.layout, ring.turns, reads_of_body(step))
+
+    def _stations(self, ring: Ring, step: LoopStep, first: int) -> dict[str, Mesh]:
+        """Of each stage; one outside of JAX may have no devices, and gives to the next that has."""
+        meshes: dict[str, Mesh] = {}
+        for station in ring.stations:
+            if station.devices:
+                meshes[station.stage] = self._mesh(first, station.devices)
+            first += station.devices
+        names = [station.stage for station in ring.stations]
+        for call in calls_of((step,)):
+            if call.name not in meshes and (call.stage.fusable or not meshes):
+                raise ValueError(f"the plan has no device for {call.name!r}, which is JAX")
+        for index, name in enumerate(names):
+            after = [*names[index:], *names[:index]]
+            meshes.setdefault(name, next(meshes[other] for other in after if other in meshes))
+        return meshes
 
     def _chunks(self, plan: Chunks, first: int) -> Node:
         outer = self.parts

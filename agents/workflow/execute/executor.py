@@ -7,10 +7,12 @@ import jax
 from jaxtyping import PyTree
 
 from loomax.agents.workflow.execute.build import Builder
+from loomax.agents.workflow.execute.deferred import settled
 from loomax.agents.workflow.execute.evaluate import Values, value_of
 from loomax.agents.workflow.execute.layout import layout_of
 from loomax.agents.workflow.execute.order import check_units, order_of, unit_steps
 from loomax.agents.workflow.execute.record import record, variables
+from loomax.agents.workflow.execute.watch import Watch
 from loomax.agents.workflow.plan.tree import Chunks, Plan, Run, cost
 
 
@@ -20,10 +22,10 @@ class Executor:
         run = Executor(program, plan, params, state, donate=(0, 1))
         params, state = run(params, state)
 
-    A call returns when all is dispatched. What a stage holds lies where its plan puts it: new
-    parameters move to another stage's devices when that stage next needs them, and stay where they
-    are if those are the same. Items of a batch are spread over a stage's devices, large residents
-    are sliced, the rest is on all of them.
+    A call returns when all is dispatched, and stages in the background have given their results.
+    What a stage holds lies where its plan puts it: new parameters move to another stage's devices
+    when that stage next needs them, and stay where they are if those are the same. Items of a batch
+    are spread over a stage's devices, large residents are sliced, the rest is on all of them.
 
     Args:
         program: ordinary code that calls stages; see `trace`.
@@ -32,6 +34,7 @@ class Executor:
         devices: to run on; by default all, from the first on.
         donate: positions of inputs whose memory may be reused; they are gone after a call. Swaps
             free the device memory of donated residents only.
+        watch: of the seconds that its programs take.
 
     Raises:
         ValueError: the plan is of another program, needs more devices, or runs a stage before
@@ -46,6 +49,7 @@ class Executor:
         *inputs: PyTree,
         devices: Sequence[jax.Device] | None = None,
         donate: tuple[int, ...] = (),
+        watch: Watch | None = None,
     ):
         devices = jax.devices() if devices is None else devices
         needed = cost(plan).devices
@@ -63,8 +67,9 @@ class Executor:
         layout = layout_of(recorded, batch_of(plan))
         made = {var for step in recorded.steps for var in step.outs}
         given = set(variables([recorded.inputs[i] for i in donate]))
-        builder = Builder(units, order, layout, devices, frozenset(made | given))
+        builder = Builder(units, order, layout, devices, frozenset(made | given), watch)
         self._node = builder.build(plan)
+        self._host_calls = tuple(builder.host_calls)
         self.programs = {program.name: program for program in builder.programs}
 
     def __call__(self, *inputs: PyTree) -> Any:
@@ -85,8 +90,13 @@ class Executor:
                     f"{var.shape}: make another executor"
                 )
         values: Values = {**self._recorded.constants, **dict(zip(names, leaves, strict=True))}
-        self._node(values)
-        return jax.tree.map(lambda leaf: value_of(leaf, values), self._recorded.output)
+        try:
+            self._node(values)
+        finally:
+            errors = [error for call in self._host_calls for error in call.wait()]
+        if errors:
+            raise errors[0]
+        return jax.tree.map(lambda leaf: settled(value_of(leaf, values)), self._recorded.output)
 
 
 def batch_of(plan: Plan) -> int:

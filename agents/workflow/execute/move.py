@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jaxtyping import Array
 
+from loomax.agents.workflow.execute.deferred import settled
 from loomax.agents.workflow.execute.swap import on_host
 
 Box = tuple[tuple[int, int], ...]
@@ -19,6 +20,7 @@ Box = tuple[tuple[int, int], ...]
 
 def move(x: Any, sharding: NamedSharding) -> Array:
     """The array under a sharding; itself where it has it already."""
+    x = settled(x)
     if on_host(x):
         return _from_host(x, sharding)
     if x.sharding.is_equivalent_to(sharding, x.ndim):

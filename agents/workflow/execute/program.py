@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
+from loomax.agents.workflow.execute.deferred import Deferred, settled
 from loomax.agents.workflow.execute.evaluate import StageError, Values, compute, fused
 from loomax.agents.workflow.execute.layout import Layout
 from loomax.agents.workflow.execute.move import move
-from loomax.agents.workflow.execute.record import CallStep, Step, Var, calls_of
+from loomax.agents.workflow.execute.record import CallStep, Step, Var, calls_of, variables
 from loomax.runtime.compile import physics_options
 
 
@@ -103,11 +106,25 @@ class Program:
 
 
 class HostCall:
-    """A stage that is not JAX: it gets NumPy arrays, and the host waits for it."""
+    """A stage that is not JAX: it gets NumPy arrays, and the host waits for it.
 
-    def __init__(self, step: CallStep, layout: Layout, mesh: Mesh, parts: int = 1):
+    Args:
+        background: the host waits for its inputs only; its calls keep their order.
+    """
+
+    def __init__(
+        self,
+        step: CallStep,
+        layout: Layout,
+        mesh: Mesh,
+        parts: int = 1,
+        *,
+        background: bool = False,
+    ):
         self.step, self.name = step, step.name
         self.places = {var: layout.sharding(var, mesh, parts) for var in step.outs}
+        self._thread = ThreadPoolExecutor(1) if background else None
+        self._pending: list[Future] = []
 
     def __call__(self, values: Values) -> None:
         """Reads and writes `values`.
@@ -115,16 +132,30 @@ class HostCall:
         Raises:
             StageError: the stage failed.
         """
-        local = dict(values)
-        needed = {leaf for leaf in jax.tree.leaves(self.step.args) if isinstance(leaf, Var)}
-        local.update({var: _on_host(values[var]) for var in needed})
-        compute(self.step, local)
-        for var, place in self.places.items():
-            values[var] = jax.device_put(local[var], place)
+        given = {var: _on_host(values[var]) for var in variables(self.step.args)}
+        if self._thread is None:
+            values.update(zip(self.places, self._compute(given), strict=True))
+            return
+        # Copies: what is on the CPU may be a view of memory that a later program reuses.
+        given = {var: x.copy() if isinstance(x, np.ndarray) else x for var, x in given.items()}
+        work = self._thread.submit(self._compute, given)
+        self._pending.append(work)
+        values.update({var: Deferred(work, index) for index, var in enumerate(self.places)})
+
+    def wait(self) -> list[BaseException]:
+        """Waits for all work in the background; what went wrong, also where no one looked."""
+        errors = [error for work in self._pending if (error := work.exception())]
+        self._pending.clear()
+        return errors
+
+    def _compute(self, values: Values) -> tuple[Any, ...]:
+        compute(self.step, values)
+        return tuple(jax.device_put(values[var], place) for var, place in self.places.items())
 
 
 def _on_host(x: Any) -> Any:
     """As NumPy; typed keys have no such form and stay."""
+    x = settled(x)
     typed_key = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
     return x if typed_key else jax.device_get(x)
 
@@ -132,6 +163,6 @@ def _on_host(x: Any) -> Any:
 def call_program(step: CallStep, layout: Layout, mesh: Mesh, parts: int) -> Program | HostCall:
     """One call as a program of its own."""
     if not step.stage.fusable:
-        return HostCall(step, layout, mesh, parts)
+        return HostCall(step, layout, mesh, parts, background=step.stage.background)
     reads = dict.fromkeys(leaf for leaf in jax.tree.leaves(step.args) if isinstance(leaf, Var))
     return Program((step,), tuple(reads), step.outs, layout, mesh, parts=parts)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from loomax.agents.workflow.adapt import Drift, DriftConfig, factors, observe
+from loomax.agents.workflow.adapt import Drift, DriftConfig, factors, observe, scaled
+from loomax.agents.workflow.profile import Measurement, Profile, StageProfile
 
 CONFIG = DriftConfig(window=4, threshold=0.15, release=0.075)
 
@@ -70,3 +71,22 @@ def test_broken_settings(config, message):
 def test_broken_measurements(measured, expected, message):
     with pytest.raises(ValueError, match=message):
         observe(CONFIG, Drift(), "act", measured, expected)
+
+
+def test_scaled_profiles():
+    def stage(*seconds):
+        return StageProfile(tuple(Measurement(8, n + 1, s) for n, s in enumerate(seconds)))
+
+    stages = {
+        "act": stage(1.0, 0.5),
+        "turn": stage(3.0),
+        "act+turn": stage(10.0),
+        "train": stage(7),
+    }
+    found = scaled(Profile("cpu", stages), {"act": 2.0, "turn": 4.0})
+    seconds = {name: [m.seconds for m in s.measurements] for name, s in found.stages.items()}
+    # The cycle: (1 * 2 + 3 * 4) / 4 = 3.5 times.
+    assert seconds == {"act": [2.0, 1.0], "turn": [12.0], "act+turn": [35.0], "train": [7.0]}
+    known = scaled(Profile("cpu", stages), {"act": 2.0, "turn": 4.0, "act+turn": 1.5})
+    assert known.stages["act+turn"] == stage(15.0)
+    assert scaled(Profile("cpu", stages), {"act": 2.0}).stages["act+turn"] == stage(10.0)

@@ -27,6 +27,11 @@ def debug():
 
 
 @pytest.fixture(scope="package")
+def reinforced():
+    return CONFIGS["searcher-grpo-debug"]
+
+
+@pytest.fixture(scope="package")
 def mesh():
     return make_mesh(MeshConfig(), jax.devices()[:1])
 

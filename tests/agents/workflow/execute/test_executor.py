@@ -1,6 +1,7 @@
 """What happens to memory, to what fails, and to plans that do not suit."""
 
 import gc
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -223,3 +224,54 @@ def test_other_inputs_than_recorded():
         execute(jnp.ones((4, 4)), jnp.ones((4, 4)))
     with pytest.raises(ValueError, match=r"has shape \(6, 4\), .* another executor"):
         execute(jnp.ones((4, 4)), jnp.ones((4, 4)), jnp.ones((6, 4)))
+
+
+def test_the_host_goes_on_while_a_stage_works_in_the_background():
+    """The first microbatch waits in the background until the second one has come by."""
+    second_came, seen = threading.Event(), []
+
+    def pass_by(x):
+        seen.append(x)
+        # Shapes are asked for first, when the program is recorded.
+        if len(seen) == 3:
+            second_came.set()
+        return x
+
+    def wait(x):
+        if not isinstance(x, jax.core.Tracer) and not second_came.wait(30):
+            raise TimeoutError("the host did not go on")
+        return x * 2
+
+    before = Stage("before", pass_by, fusable=False)
+    slow = Stage("slow", wait, fusable=False, background=True)
+    then = Stage("then", lambda x: x + 1)
+    x = jnp.arange(8.0)
+    plan = Chunks(Shared(run("before", batch=4), run("slow", batch=4), False, 0.0, 0.0), 2)
+    plan = Shared(plan, run("then"), False, 0.0, 0.0)
+    found = Executor(lambda x: then(slow(before(x))), plan, x)(x)
+    np.testing.assert_array_equal(found, np.arange(8.0) * 2 + 1)
+
+
+def test_work_in_the_background_that_no_one_asks_for_fails_too():
+    def fail(x):
+        if not isinstance(x, jax.core.Tracer):
+            raise OSError("the disk is full")
+        return x
+
+    note = Stage("note", fail, fusable=False, background=True)
+    good = Stage("good", lambda x: x + 1)
+
+    def program(x):
+        note(x)
+        return good(x)
+
+    x = jnp.ones((8,))
+    execute = Executor(program, Shared(run("note"), run("good"), False, 0.0, 0.0), x)
+    for _ in range(2):
+        with pytest.raises(StageError, match="stage 'note' failed: the disk is full"):
+            execute(x)
+
+
+def test_background_work_is_not_jax():
+    with pytest.raises(ValueError, match="'s': what works in the background is not fusable"):
+        Stage("s", lambda x: x, background=True)

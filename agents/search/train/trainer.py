@@ -1,0 +1,56 @@
+"""What trainings in the invented world share, and the one on expert trajectories."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from jax.sharding import Mesh
+
+from loomax.agents.pretrain.config import StageConfig
+from loomax.agents.pretrain.documents import Documents
+from loomax.agents.pretrain.streams import Streams
+from loomax.agents.pretrain.train import Trainer
+from loomax.agents.search.train.config import SearcherConfig
+from loomax.agents.search.train.grpo.config import SearcherGRPOConfig
+from loomax.agents.search.train.rows import ExpertRows
+from loomax.agents.search.world.vocabulary import Vocabulary
+from loomax.agents.search.world.world import make_world
+
+ConfigT = TypeVar("ConfigT", SearcherConfig, SearcherGRPOConfig)
+
+
+class WorldTrainer(Trainer, Generic[ConfigT]):
+    """The trainer of language models, with a world in place of documents."""
+
+    def __init__(self, settings: ConfigT, run_dir: Path, mesh: Mesh | None = None):
+        world = json.dumps(asdict(settings.world))
+        # Trajectories are made, so there are no documents; but a run keeps to one world.
+        super().__init__(settings.pretraining, run_dir, Documents((), (), (), world), mesh)
+        self.settings, self.world = settings, make_world(settings.world)
+
+
+class ExpertTrainer(WorldTrainer[SearcherConfig]):
+    """Learns from solved questions."""
+
+    def batches(self, number: int, stage: StageConfig, held: dict | None = None) -> Streams:
+        """See `Trainer`."""
+        seed = np.random.SeedSequence([self.config.seed, number]).generate_state(1)
+        count = len(held) if held else self.learner.share(stage.batch)[1]
+        vocabulary = Vocabulary(self.world.config.sizes)
+
+        def open_stream(stream: int, rows: int) -> ExpertRows:
+            return ExpertRows(
+                self.world,
+                vocabulary,
+                self.settings.lessons[number],
+                rows=rows,
+                seed=int(seed[0]),
+                share=(stream, count),
+            )
+
+        streams = Streams(open_stream, count, stage.batch, self.learner.own_rows(stage.batch))
+        if held:
+            streams.restore(held)
+        return streams
