@@ -22,6 +22,8 @@ from loomax.runtime.mesh import on_mesh
 from loomax.runtime.target import Target, parse_target
 
 Config = PretrainConfig | TrainConfig
+# Of what is kept in the cache folder.
+VERSION = 2
 HEADER = (
     "| config, step | slice | chips | mesh | GiB/chip | of | TFLOP/chip | collectives, GiB/chip |\n"
     "|---|---|---|---|---|---|---|---|"
@@ -93,7 +95,7 @@ def slice_report(config: Config, topology: str, cache: Path | None = None) -> Sl
         word = "update" if isinstance(config, TrainConfig) else "step"
         return dataclasses.replace(empty, step=word, error=str(error))
     empty = dataclasses.replace(empty, step=step, flops=flops / target.mesh.size)
-    text = repr((lowered.as_text(), topology, jax.__version__, target.compiler))
+    text = repr((VERSION, lowered.as_text(), topology, jax.__version__, target.compiler))
     name = hashlib.sha256(text.encode()).hexdigest()[:24]
     found = _read(cache, name)
     if found is None:

@@ -20,7 +20,7 @@ ONE_DRAFT = SpeculationConfig("one-draft", drafts=1)
 
 def exact_match(quick: bool) -> list[Row]:
     """Both policies on the same questions."""
-    count = 40 if quick else 500
+    count = 40 if quick else 2000
 
     async def main() -> dict[str, float]:
         found = {}

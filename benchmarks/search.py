@@ -3,8 +3,8 @@
 A trained searcher on our engine searches 20,000 documents with BM25; log-normal delays make the
 tool slow. $LOOMAX_SEARCHER names another searcher (a run of `loomax train search`).
 
-    exact-match  two-phase and naive on 500 unseen questions
-    direct-hit   how often a draft is what the reasoning comes to, by step
+    exact-match  two-phase and naive on 2,000 unseen questions
+    direct-hit   on 500 of them, how often a draft is what the reasoning comes to, by step
     ratios       latency one question at a time, tools at 0.3, 1 and 3 times the model's time, with
                  wasted tokens and tool calls
     loads        95th percentile of the latency at 25 to 100 % of capacity; throughput

@@ -16,7 +16,9 @@ _CALLED = re.compile(
     r"(?:calls|to_apply|body|condition|called_computations)=\{?((?:%[\w.\-]+,? ?)+)"
 )
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
-_LIMIT = re.compile(r"s32\[\]\S* constant\((\d+)\)")
+_CONSTANT = re.compile(r"[su]32\[\]\S* constant\((\d+)\)")
+_CONDITION, _BODY = (re.compile(rf"{word}=%?([\w.\-]+)") for word in ("condition", "body"))
+_PLACE = re.compile(r" index=(\d+)")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 
 
@@ -130,10 +132,34 @@ def _trips(line: _Operation, computations: Mapping[str, list[_Operation]]) -> in
     known = _TRIPS.search(line.text)
     if known:
         return int(known[1])
-    condition = re.search(r"condition=%?([\w.\-]+)", line.text)
-    lines = computations.get(condition[1], ()) if condition else ()
-    limits = [int(each[1]) for line in lines if (each := _LIMIT.search(line.text))]
-    return max(limits, default=1)
+    condition, body = (
+        {each.name: each for each in computations.get(found[1], ())} if found else {}
+        for found in (_CONDITION.search(line.text), _BODY.search(line.text))
+    )
+    limits = [int(each[1]) for line in condition.values() if (each := _CONSTANT.search(line.text))]
+    return -(-max(limits) // _step(condition, body)) if limits else 1
+
+
+def _step(condition: Mapping[str, _Operation], body: Mapping[str, _Operation]) -> int:
+    """What one round adds to the counter that a loop's condition reads, 1 where that is not clear.
+
+    The TPU compiler unrolls some loops by two and counts by two.
+    """
+    places = [
+        int(found[1])
+        for line in condition.values()
+        if line.kind == "compare"
+        for name in line.operands
+        if name in condition and (found := _PLACE.search(condition[name].text))
+    ]
+    *_, last = body.values() or (None,)
+    if len(places) != 1 or last is None or places[0] >= len(last.operands):
+        return 1
+    counter = body.get(last.operands[places[0]])
+    if counter is None or counter.kind != "add":
+        return 1
+    found = [_CONSTANT.search(body[name].text) for name in counter.operands if name in body]
+    return max([int(each[1]) for each in found if each], default=1) or 1
 
 
 def _bytes_moved(line: _Operation, sizes: Mapping[str, str]) -> int:

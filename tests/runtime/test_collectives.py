@@ -89,6 +89,17 @@ def test_kinds_channels_and_trip_counts():
     }
 
 
+def test_loops_may_count_in_unsigned_numbers():
+    found = collectives(WRITTEN.replace("s32[] constant(5)", "u32[]{:T(128)} constant(9)"))
+    assert found["reduce-scatter"].count == 9
+
+
+def test_loops_may_count_by_more_than_one():
+    by_two = "%two = s32[] constant(2)\n  %next = s32[] add(%i, %two)\n  ROOT %out"
+    text = WRITTEN.replace("ROOT %out", by_two).replace("tuple(%i, %moved)", "tuple(%next, %moved)")
+    assert collectives(text)["reduce-scatter"].count == 3
+
+
 def test_what_the_compiler_knows_of_a_loop_goes_first():
     known = 'body=%body, backend_config={"known_trip_count":{"n":"7"}}'
     assert collectives(WRITTEN.replace("body=%body", known))["reduce-scatter"].count == 7

@@ -76,7 +76,8 @@ def debug() -> SearcherConfig:
 
 def grpo() -> SearcherGRPOConfig:
     """Learns from its own runs; most questions are of the kinds that the lessons left hard."""
-    tasks = (*CHAINS, *(replace(task, share=task.members) for task in LARGEST))
+    chains = tuple(replace(task, share=0.25) for task in CHAINS)
+    tasks = (*chains, *(replace(task, share=task.members) for task in LARGEST))
     return SearcherGRPOConfig(name="searcher-grpo", model=MODEL, play=PlayConfig(tasks=tasks))
 
 
@@ -92,6 +93,7 @@ def grpo_debug() -> SearcherGRPOConfig:
         steps=3,
         play=PlayConfig(questions=2, slots=2),
         group=GroupConfig(size=2),
+        minibatches=2,
         exam=small.exam,
         checkpoint_every=2,
     )

@@ -1,6 +1,8 @@
 """The arrays of a pool in one block of memory, shared with its workers. Imports no JAX."""
 
 import math
+import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
@@ -49,7 +51,8 @@ def create(fields: Fields, rows: int) -> SharedMemory:
     Workers that `multiprocessing` starts share the tracker of their parent, so their attaching to
     the block registers nothing new and their end unlinks nothing.
     """
-    return SharedMemory(create=True, size=size_of(fields, rows))
+    name = f"loomax-{os.getpid()}-{secrets.token_hex(4)}"
+    return SharedMemory(name, create=True, size=size_of(fields, rows))
 
 
 def _bytes(spec: ArraySpec, rows: int) -> int:

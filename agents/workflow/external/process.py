@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
+from typing import Any
 
 from loomax.agents.workflow.external.arena import arena_in, create
 from loomax.agents.workflow.external.config import PoolConfig
@@ -55,7 +56,7 @@ class Processes:
         theirs.close()
         return Process(index, process, ours)
 
-    def wait(self, workers: Sequence["Process"], timeout_s: float) -> list["Process"]:
+    def wait(self, workers: Sequence[Any], timeout_s: float) -> list[Any]:
         """Those that have an answer or are dead."""
         ready = wait([worker.pipe for worker in workers], timeout_s)
         return [worker for worker in workers if worker.pipe in ready]

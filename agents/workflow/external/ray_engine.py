@@ -25,13 +25,14 @@ from loomax.agents.workflow.external.worker import Host
 def ray_engine(**options: Any) -> partial:
     """An engine for `Pool(config, engine=ray_engine(num_cpus=4))`.
 
-    Ray is started with its defaults where `ray.init` was not called before.
+    Ray starts a local cluster by forking, which does not go together with JAX once that runs: call
+    `ray.init` before JAX is used, or connect to a cluster that runs already.
 
     Args:
         options: of each actor, as `ray.remote` takes them: num_cpus, resources, runtime_env, ...
 
     Raises:
-        ValueError: Ray is not installed.
+        ValueError: Ray is not installed; or, by the pool's start, not started.
     """
     _ray()
     return partial(RayEngine, options=options)
@@ -43,7 +44,9 @@ class RayEngine:
     def __init__(self, config: PoolConfig, options: Mapping[str, Any]):
         self._config, self._ray = config, _ray()
         if not self._ray.is_initialized():
-            self._ray.init()
+            raise ValueError(
+                "Ray is not started: call ray.init before JAX is used, or with a cluster's address"
+            )
         self._actor = self._ray.remote(**{"num_cpus": 1, **options, "max_restarts": 0})(Actor)
         self.arena = _arena(fields_of(config), config.batch)
 
@@ -55,7 +58,7 @@ class RayEngine:
         first = actor.begin.remote(config.pickled_factory(), config.simulators_of(index))
         return RayWorker(index, self._ray, actor, first, self.arena)
 
-    def wait(self, workers: Sequence["RayWorker"], timeout_s: float) -> list["RayWorker"]:
+    def wait(self, workers: Sequence[Any], timeout_s: float) -> list[Any]:
         """Those that have an answer or are dead."""
         ready, _ = self._ray.wait([worker.answer for worker in workers], timeout=timeout_s)
         return [worker for worker in workers if worker.answer in ready]
@@ -68,11 +71,10 @@ class RayWorker:
     """See `protocol.Worker`."""
 
     def __init__(self, index: int, ray: ModuleType, actor: Any, first: Any, arena: Arena):
-        self.index, self.pid, self.answer = index, None, first
+        self.index, self.answer = index, first
+        self.pid: str | None = None
         self._ray, self._actor, self._arena = ray, actor, arena
         self._request = Request("step", ())
-
-    pid: str | None
 
     def send(self, request: Request) -> None:
         """Starts work."""

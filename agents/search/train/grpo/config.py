@@ -54,9 +54,9 @@ class SearcherGRPOConfig:
     model: LMConfig
     init: str = ""
     steps: int = 60
-    lr: float = 1e-4
+    lr: float = 3e-4
     end_lr: float = 1e-4
-    minibatches: int = 2
+    minibatches: int = 8
     play: PlayConfig = field(default_factory=PlayConfig)
     group: GroupConfig = field(default_factory=GroupConfig)
     loss: GRPOLossConfig = field(default_factory=lambda: GRPOLossConfig(level="token"))

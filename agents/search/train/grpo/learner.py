@@ -3,8 +3,8 @@
 What the model did not write (questions, observations) is context: it counts nothing in the loss
 (Jin et al. 2025, Search-R1, arXiv:2503.09516, section 3.2).
 
-Shape letters: B rollouts, those of a group side by side; T tokens of a row, one more than are
-predicted; M minibatches.
+Shape letters: B rollouts, those of a group side by side; T tokens of a row, P = T - 1 of them
+predicted.
 """
 
 from dataclasses import dataclass
@@ -53,16 +53,16 @@ class Samples:
     """
 
     tokens: Int[Array, "B T"]
-    counted: Bool[Array, "B T-1"]
+    counted: Bool[Array, "B P"]
     advantage: Float[Array, " B"]
-    weight: Float[Array, "B T-1"]
-    old: Float[Array, "B T-1"] | None = None
-    ref: Float[Array, "B T-1"] | None = None
+    weight: Float[Array, "B P"]
+    old: Float[Array, "B P"] | None = None
+    ref: Float[Array, "B P"] | None = None
 
 
 def token_log_probs(
     model: LMConfig, params: PyTree, tokens: Int[Array, "B T"]
-) -> Float[Array, "B T-1"]:
+) -> Float[Array, "B P"]:
     """The log-probability of each token but the first, given those before it."""
     scores = jax.nn.log_softmax(logits(model, params, tokens[:, :-1]))
     return jnp.take_along_axis(scores, tokens[:, 1:, None], axis=-1)[..., 0]
@@ -83,11 +83,11 @@ def samples_of(config: SearcherGRPOConfig, rollouts: Rollouts) -> Samples:
 
 
 def objective(
-    config: SearcherGRPOConfig, samples: Samples, log_prob: Float[Array, "B T-1"]
+    config: SearcherGRPOConfig, samples: Samples, log_prob: Float[Array, "B P"]
 ) -> tuple[Float[Array, ""], Metrics]:
     """GRPO's loss of samples, given the policy's log-probabilities of their tokens.
 
-    To the loss a run is a chunk of T - 1 actions of one element.
+    To the loss a run is a chunk of P actions of one element.
     """
     batch = PolicyBatch(
         log_prob=log_prob[..., None],

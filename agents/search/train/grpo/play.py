@@ -41,7 +41,7 @@ def play(
     """Asks a step's questions; runs are sampled at temperature 1, the policy that is trained.
 
     Raises:
-        RuntimeError: a run ended by no doing of the model.
+        RuntimeError: see `check_ends`.
     """
     seed, first = np.random.SeedSequence([config.seed, step]).generate_state(2).tolist()
     drawn = draw_questions(
@@ -59,11 +59,16 @@ def play(
             return await answer_all(brain, retriever, asked, at_once=slots, k=k, seed=first)
 
     runs = asyncio.run(main())
-    for run in runs:
-        if run.end not in OWN:
-            raise RuntimeError(f"step {step}: a run ended by {run.end}: {run.detail}")
+    check_ends(runs)
     hits = [right(world, *pair) for pair in zip(questions, runs, strict=True)]
     return game(runs, hits, config.group.size, config.play.form)
+
+
+def check_ends(runs: Sequence[Run]) -> None:
+    """Raises RuntimeError for a run that ended by no doing of the model."""
+    for run in runs:
+        if run.end not in OWN:
+            raise RuntimeError(f"a run of the agent ended by {run.end}: {run.detail}")
 
 
 def game(runs: Sequence[Run], hits: Sequence[bool], group: int, form: float) -> Game:

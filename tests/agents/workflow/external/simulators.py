@@ -139,3 +139,21 @@ class Wrong:
 def config(factory, **options):
     settings = dict(batch=BATCH, workers=2, simulators=4, start_s=60.0, step_s=60.0)
     return PoolConfig(factory, INPUTS, OUTPUTS, **{**settings, **options})
+
+
+def draw_actions():
+    """Of ten steps."""
+    return np.random.default_rng(0).integers(0, 7, (10, BATCH, WIDTH)).astype(np.float32)
+
+
+def without_workers(factory, actions, count=4, seed=None):
+    """Outputs of all steps; simulator j of `count` has the rows j, j + count, ..."""
+    found = {"obs": np.zeros_like(actions), "steps": np.zeros(actions.shape[:2], np.int32)}
+    for j in range(count):
+        simulator = factory(j)
+        if seed is not None:
+            simulator.reset({"seed": seed[j::count]})
+        for t, action in enumerate(actions):
+            for name, x in simulator.step({"action": action[j::count]}).items():
+                found[name][t, j::count] = x
+    return found

@@ -80,16 +80,16 @@ def test_a_worker_killed_between_steps_of_microbatches(tmp_path, actions, undist
 
 def test_a_hung_worker_is_replaced(tmp_path, actions, undisturbed, caplog):
     factory = faulty(Walk, "hangs", 2, tmp_path)
-    with Pool(config(factory, step_s=1.0)) as pool, caplog.at_level(logging.WARNING):
+    with Pool(config(factory, step_s=2.0)) as pool, caplog.at_level(logging.WARNING):
         same(steps(pool, actions[:4]), undisturbed(Walk, actions[:4]))
     (record,) = caplog.records
-    assert "gave no answer for 1 s and was killed; restart 1 of 2" in record.getMessage()
+    assert "gave no answer for 2 s and was killed; restart 1 of 2" in record.getMessage()
 
 
 def test_a_worker_that_always_hangs(tmp_path, actions):
     factory = faulty(Walk, "hangs", 0, tmp_path, times=99)
-    pool = Pool(config(factory, step_s=0.5, restarts=1))
-    message = NAMED + "gave no answer for 0.5 s and was killed, after 1 restarts in this call"
+    pool = Pool(config(factory, step_s=1.0, restarts=1))
+    message = NAMED + "gave no answer for 1 s and was killed, after 1 restarts in this call"
     with pytest.raises(SimulatorError, match=message):
         steps(pool, actions)
     assert pool.pids == ()

@@ -10,6 +10,7 @@ import pytest
 from loomax.agents.workflow.build import problem_of
 from loomax.agents.workflow.execute.evaluate import StageError
 from loomax.agents.workflow.execute.executor import Executor
+from loomax.agents.workflow.execute.watch import Watch
 from loomax.agents.workflow.external.pool import Pool
 from loomax.agents.workflow.external.simulator import ArraySpec
 from loomax.agents.workflow.external.stage import external, external_reset, rows_of
@@ -125,9 +126,15 @@ def test_a_plan_changes_nothing(name, pool, wanted):
 
 
 def test_in_one_program_the_calls_are_ordered_callbacks(pool, wanted):
-    with jax.default_device(jax.devices("cpu")[0]):
-        found = jax.jit(program_of(pool))(WEIGHTS, rows_of(pool), SEEDS)
-    same(found, wanted)
+    same(jax.jit(program_of(pool))(WEIGHTS, rows_of(pool), SEEDS), wanted)
+
+
+def test_a_watch_waits_for_the_workers(pool, wanted):
+    inputs, watch = (WEIGHTS, rows_of(pool), SEEDS), Watch(on=True)
+    same(Executor(program_of(pool), PLANS["pipelined"], *inputs, watch=watch)(*inputs), wanted)
+    seen = [(what.pieces[0].joined, what.batch, what.devices) for what, _ in watch.take()]
+    turn = [("act", 6, 2), ("simulate", 6, 2)]
+    assert seen == [("begin", 12, 2), *(2 * ROUNDS * turn), ("learn", 12, 2)]
 
 
 def test_the_planner_never_fuses_it_and_the_executor_says_why(pool, wanted, tmp_path):

@@ -1,7 +1,6 @@
 """The loss against NumPy in float64, its mask, and that rewards rise."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from loomax.agents.pretrain.learner import Learner
-from loomax.agents.rl.loss_config import GRPOLossConfig, GroupConfig
+from loomax.agents.rl.loss_config import GroupConfig, GRPOLossConfig
 from loomax.agents.search.train.grpo.learner import (
     GRPOLearner,
     Rollouts,
@@ -17,7 +16,7 @@ from loomax.agents.search.train.grpo.learner import (
     samples_of,
     token_log_probs,
 )
-from loomax.models.lm import logits
+from loomax.models.lm import create, logits
 
 GROUP = 4
 log_probs = jax.jit(token_log_probs, static_argnums=0)
@@ -100,26 +99,24 @@ def test_groups_of_equal_rewards_teach_nothing(config, small, rollouts):
     assert not np.asarray(slope).any()
 
 
-def test_rewards_rise(config, mesh, small):
+def test_rewards_rise(config, mesh):
     """The model learns to write a token, with tokens of a tool between what it writes."""
-    model, rows, length = config.model, 16, 10
-    config = replace(config, steps=30, lr=2e-2, end_lr=2e-2)
+    model, rows, length = replace(config.model, vocab=8), 16, 10
+    config = replace(config, model=model, steps=20, lr=2e-2, end_lr=2e-2)
     written = jnp.zeros((rows, length), bool).at[:, 2:5].set(True).at[:, 7:].set(True)
-    tool = jax.random.randint(jax.random.key(3), (rows, length), 3, model.vocab)
-    state = Learner(config.pretraining, mesh).begin(small[0])
+    tool = jax.random.randint(jax.random.key(3), (rows, length), 0, model.vocab)
+    state = Learner(config.pretraining, mesh).begin(create(model, key=jax.random.key(0)))
 
     @jax.jit
     def drawn(params, key):
         def write(t, tokens):
             scores = logits(model, params, tokens)[:, t - 1]
-            # Few tokens to choose from, so that some are right by chance.
-            scores = jnp.where(jnp.arange(model.vocab) < 8, scores, -jnp.inf)
             token = jax.random.categorical(jax.random.fold_in(key, t), scores)
             return tokens.at[:, t].set(jnp.where(written[:, t], token, tokens[:, t]))
 
         return jax.lax.fori_loop(2, length, write, tool)
 
-    learn = jax.jit(partial(GRPOLearner(config)))
+    learn = jax.jit(GRPOLearner(config))
     rewards = []
     for step in range(config.steps):
         tokens = drawn(state.params, jax.random.key(100 + step))
@@ -128,4 +125,4 @@ def test_rewards_rise(config, mesh, small):
         rewards.append(float(reward.mean()))
     assert int(state.step) == config.steps and metrics["ratio_max"] > 1
     # By chance one token in eight.
-    assert np.mean(rewards[:3]) < 0.3 and np.mean(rewards[-3:]) > 0.8, rewards
+    assert rewards[0] < 0.3 and np.mean(rewards[-3:]) > 0.8, rewards

@@ -1,14 +1,14 @@
 """Runs as rollouts: rows, masks, rewards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from loomax.agents.search.grammar.transcript import Transcript
 from loomax.agents.search.loop.agent import Run
 from loomax.agents.search.trace.events import Event
-from loomax.agents.search.train.grpo import play as stage
-from loomax.agents.search.train.grpo.play import game, play, reward_of, rows_of
-from loomax.agents.search.world.world import make_world
+from loomax.agents.search.train.grpo.play import check_ends, game, reward_of, rows_of
 
 
 def run(end="answered", faults=0, written=(7, 8), steps=1):
@@ -55,22 +55,8 @@ def test_a_game_says_how_it_went():
     assert alike.metrics["mixed_groups"] == 0
 
 
-def test_a_run_that_the_machine_ended_is_no_rollout(reinforced, monkeypatch):
-    async def broken(brain, retriever, asked, **options):
-        return [run("engine")] * len(asked)
-
-    class Nothing:
-        limits = None
-
-    class Opened:
-        async def __aenter__(self):
-            return Nothing
-
-        async def __aexit__(self, *_):
-            return None
-
-    monkeypatch.setattr(stage, "searcher_brain", lambda *_, **__: Opened())
-    monkeypatch.setattr(stage, "replace", lambda thing, **_: thing)
-    monkeypatch.setattr(stage, "answer_all", broken)
-    with pytest.raises(RuntimeError, match="step 4: a run ended by engine"):
-        play(reinforced, None, make_world(reinforced.world), None, 4)
+def test_a_run_that_the_machine_ended_is_no_rollout():
+    check_ends([run(), run("steps"), run("faults"), run("context")])
+    for end in ("engine", "error", "deadline", "question"):
+        with pytest.raises(RuntimeError, match=f"a run of the agent ended by {end}: why"):
+            check_ends([run(), replace(run(end), detail="why")])
