@@ -44,7 +44,7 @@ class GRPOTrainer(WorldTrainer[SearcherGRPOConfig]):
                 check_finite(shown, f"step {step}")
                 times = {"play_s": played_s, "learn_s": time.monotonic() - start - played_s}
                 writer.write(step, shown | times, prefix="train/")
-                self.note(game, shown, notes)
+                self.remember(game, shown, notes)
                 progress.update(1, **{name: shown[name] for name in SHOWN})
                 last = step == config.steps
                 stopped = not last and notice.reached(step)
@@ -54,7 +54,7 @@ class GRPOTrainer(WorldTrainer[SearcherGRPOConfig]):
                     stop(step, "step")
         return state
 
-    def note(self, game: Game, shown: dict[str, float], notes: dict) -> None:
+    def remember(self, game: Game, shown: dict[str, float], notes: dict) -> None:
         """Keeps what the report says of the newest step."""
         notes["tokens"] += game.tokens
         notes |= {"train_loss": shown["loss"], "train_reward": shown["reward"]}
