@@ -1,7 +1,6 @@
 """The arena under JAX: the same numbers, other shapes in the middle, slots restored."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from loomax.jaxlib_ext import arena
 from loomax.jaxlib_ext.arena import ArenaOptions
 from loomax.memory.arena.plan_file import ArenaPlan, write_plan
 from loomax.memory.lifetimes.log_file import read_log
+from tests.jaxlib_ext.environment import without_arena
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = [
@@ -92,7 +92,7 @@ print(json.dumps([plain == planned, before, hooked, counts, live, draining, rest
 def test_a_planned_run_is_bit_for_bit_the_same(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**without_arena(), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         timeout=500,
@@ -122,7 +122,7 @@ def test_the_tests_of_layers_pass_under_a_plan(tmp_path):
         return subprocess.run(
             [sys.executable, *tests],
             cwd=ROOT,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", **arena.environment(options)},
+            env={**without_arena(), "JAX_PLATFORMS": "cpu", **arena.environment(options)},
             capture_output=True,
             text=True,
             timeout=500,
