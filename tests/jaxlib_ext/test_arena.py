@@ -1,6 +1,7 @@
 """The arena in programs that ask libc themselves: no JAX, so that every request is known."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -261,6 +262,33 @@ def test_the_overlap_check_finds_overlaps():
     many = ctypes.c_uint64 * 3
     assert library.loomax_arena_disjoint(ctypes.c_uint64(3), many(0, 5, 9), many(5, 9, 12)) == 1
     assert library.loomax_arena_disjoint(ctypes.c_uint64(3), many(0, 9, 4), many(5, 12, 9)) == 0
+
+
+NOT_INDEPENDENT = """
+#include <cstdio>
+#include <cstdlib>
+int main() {
+  void (*volatile give)(void*) = std::free;
+  for (int i = 0; i < 1000; ++i) give(std::malloc(1 << 17));
+  std::free(std::malloc(100));
+  std::puts("done");
+}
+"""
+
+
+def test_programs_with_an_entry_of_their_own_for_free_run(tmp_path):
+    """Their `free` leads back to the arena, which must not take it for libc's."""
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    source, program = tmp_path / "main.cc", tmp_path / "main"
+    source.write_text(NOT_INDEPENDENT)
+    options = ["-O0", "-no-pie", "-fno-pic", str(source), "-o", str(program)]
+    subprocess.run([compiler, *options], env=without_arena(), check=True)
+    how = {"capture_output": True, "text": True, "timeout": 60, "check": False}
+    env = {**without_arena(), **arena.environment(ArenaOptions(check=True))}
+    done = subprocess.run([str(program)], env=env, **how)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 def test_a_library_that_is_not_there_is_refused(tmp_path):

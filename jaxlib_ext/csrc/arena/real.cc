@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <atomic>
+#include <initializer_list>
 
 namespace arena {
 namespace {
@@ -34,9 +35,17 @@ const Real* real() {
 
 bool preloaded() {
   static const char here = 0;
-  Dl_info ours{}, first{};
-  return dladdr(&here, &ours) != 0 && dladdr(dlsym(RTLD_DEFAULT, "free"), &first) != 0 &&
-         ours.dli_fbase == first.dli_fbase;
+  Dl_info ours{};
+  if (dladdr(&here, &ours) == 0) return false;
+  // A program that is not position-independent and takes the address of one of them (compilers do)
+  // has an entry of its own for it, which leads back to us.
+  for (const char* name : {"posix_memalign", "aligned_alloc", "realloc", "free"}) {
+    Dl_info first{};
+    if (dladdr(dlsym(RTLD_DEFAULT, name), &first) != 0 && first.dli_fbase == ours.dli_fbase) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace arena
