@@ -1,7 +1,6 @@
 """What the TPU compiler says of a configuration's training step on a slice that is not here."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from loomax.agents.pretrain.config import PretrainConfig
 from loomax.agents.rl.aot import abstract_state, update_program
 from loomax.agents.rl.config import TrainConfig
 from loomax.agents.rl.parts import build
-from loomax.memory.forms.judge import Program, lower
+from loomax.memory.forms.judge import Program, lower, program_name
+from loomax.memory.forms.levers import DEFAULT
 from loomax.runtime.aot import GIB, OUT_OF_MEMORY, report, uncached
 from loomax.runtime.collectives import Traffic, collectives, total_bytes
 from loomax.runtime.files import atomic_write
@@ -40,7 +40,8 @@ class SliceReport:
         peak_bytes: of arguments, outputs and temporaries; 0 if it does not fit.
         memory_bytes: that a device has.
         flops: of products, loops multiplied out.
-        traffic: collective operations by kind, loops multiplied out.
+        traffic: collective operations by kind, loops multiplied out; None where the compiler
+            cannot print its program (libtpu 0.0.52 knows some that it cannot).
         error: why there are no figures: the compiler's word on memory, or sizes that do not divide.
     """
 
@@ -52,7 +53,7 @@ class SliceReport:
     peak_bytes: int
     memory_bytes: int
     flops: float
-    traffic: Mapping[str, Traffic]
+    traffic: Mapping[str, Traffic] | None
     error: str = ""
 
     def line(self) -> str:
@@ -60,14 +61,18 @@ class SliceReport:
         start = f"| {self.config}, {self.step} | {self.topology} | {self.devices} | {self.mesh} |"
         if self.error:
             return f"{start} {self.error} | | | |"
-        kinds = ", ".join(
-            f"{kind} {each.bytes / GIB:.2f} ({each.count})" for kind, each in self.traffic.items()
-        )
         word = "fits" if self.peak_bytes <= self.memory_bytes else "DOES NOT FIT"
         return (
             f"{start} {self.peak_bytes / GIB:.2f} | {self.memory_bytes / GIB:.0f}, {word} | "
-            f"{self.flops / 1e12:.2f} | {total_bytes(self.traffic) / GIB:.2f}: {kinds or 'none'} |"
+            f"{self.flops / 1e12:.2f} | {_shown(self.traffic)} |"
         )
+
+
+def _shown(traffic: Mapping[str, Traffic] | None) -> str:
+    if traffic is None:
+        return "unknown"
+    kinds = [f"{kind} {each.bytes / GIB:.2f} ({each.count})" for kind, each in traffic.items()]
+    return f"{total_bytes(traffic) / GIB:.2f}: {', '.join(kinds) or 'none'}"
 
 
 def slice_report(config: Config, topology: str, cache: Path | None = None) -> SliceReport:
@@ -95,8 +100,7 @@ def slice_report(config: Config, topology: str, cache: Path | None = None) -> Sl
         word = "update" if isinstance(config, TrainConfig) else "step"
         return dataclasses.replace(empty, step=word, error=str(error))
     empty = dataclasses.replace(empty, step=step, flops=flops / target.mesh.size)
-    text = repr((VERSION, lowered.as_text(), topology, jax.__version__, target.compiler))
-    name = hashlib.sha256(text.encode()).hexdigest()[:24]
+    name = f"{topology.replace(':', '-')}-{program_name(lowered, target, DEFAULT)}-{VERSION}"
     found = _read(cache, name)
     if found is None:
         found = _compiled(lowered, empty)
@@ -127,8 +131,14 @@ def _compiled(lowered: jax.stages.Lowered, empty: SliceReport) -> SliceReport:
             raise
         return dataclasses.replace(empty, error=_brief(str(error)))
     peak = compiled.memory_analysis().peak_memory_in_bytes or report(compiled).peak_bytes
-    traffic = collectives(compiled.as_text())
-    return dataclasses.replace(empty, peak_bytes=peak, traffic=traffic)
+    return dataclasses.replace(empty, peak_bytes=peak, traffic=_traffic(compiled))
+
+
+def _traffic(compiled: jax.stages.Compiled) -> dict[str, Traffic] | None:
+    try:
+        return collectives(compiled.as_text())
+    except jax.errors.JaxRuntimeError:
+        return None
 
 
 def _brief(message: str) -> str:
@@ -142,7 +152,8 @@ def _read(cache: Path | None, name: str) -> SliceReport | None:
         return None
     try:
         held = json.loads((cache / f"{name}.json").read_text())
-        held["traffic"] = {kind: Traffic(**each) for kind, each in held["traffic"].items()}
+        if held["traffic"] is not None:
+            held["traffic"] = {kind: Traffic(**each) for kind, each in held["traffic"].items()}
         return SliceReport(**held)
     except (OSError, ValueError, TypeError, KeyError):
         return None

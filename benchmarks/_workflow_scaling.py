@@ -29,8 +29,8 @@ def rows(quick: bool) -> list[Row]:
     for chips, topology in list(SLICES.items())[: 2 if quick else 3]:
         report = slice_report(sized(chips), topology, cache_folder("slices"))
         print(report.line(), flush=True)
-        if report.error:
-            raise ValueError(f"{topology}: {report.error}")
+        if report.error or report.traffic is None:
+            raise ValueError(f"{topology}: {report.error or 'the program cannot be printed'}")
         figures = {
             "peak_bytes": (float(report.peak_bytes), "bytes"),
             "flops": (report.flops, "FLOP"),

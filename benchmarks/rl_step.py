@@ -65,16 +65,12 @@ def fused_case(config: TrainConfig) -> Case:
 
 
 class SeparateJits:
-    """An iteration as a Python loop over compiled pieces.
+    """An iteration as a Python loop over compiled pieces."""
 
-    Args:
-        whole_chunks: see `PythonLoop`.
-    """
-
-    def __init__(self, config: TrainConfig, whole_chunks: bool = True):
+    def __init__(self, config: TrainConfig):
         self.config, self.parts = config, build(config)
         self.state = start(self.parts)
-        self.loop = PythonLoop(self.parts, Pieces(self.parts), whole_chunks)
+        self.loop = PythonLoop(self.parts, Pieces(self.parts), whole_chunks=True)
         self.encode = Program(self.parts.policy.encode)
         self.returns = Program(lambda steps: estimate(config.rl, steps))
         self.update = Program(

@@ -6,11 +6,24 @@ another number of processes, and reads what it would have read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from loomax.agents.pretrain.data import Batches, Rows
+from loomax.agents.pretrain.data import Rows
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Endless batches of rows that can go on from where they stood."""
+
+    def __iter__(self) -> Iterator[Rows]: ...
+
+    def __next__(self) -> Rows: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 class Streams:
@@ -28,7 +41,7 @@ class Streams:
 
     def __init__(
         self,
-        open_stream: Callable[[int, int], Batches],
+        open_stream: Callable[[int, int], Stream],
         count: int,
         batch: int,
         mine: Sequence[int],

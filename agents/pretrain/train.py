@@ -27,7 +27,7 @@ from loomax.agents.pretrain.report import (
     write_result,
 )
 from loomax.agents.pretrain.score import Score, Scorer
-from loomax.agents.pretrain.streams import Streams
+from loomax.agents.pretrain.streams import Stream, Streams
 from loomax.agents.rl.report import artefacts
 from loomax.models.lm import count, safetensors, shapes
 from loomax.runtime.checkpoint import Checkpointer
@@ -121,25 +121,39 @@ class Trainer:
 
     def batches(self, number: int, stage: StageConfig, held: dict | None = None) -> Streams:
         """This process's rows of a stage, from its start or from where streams stood."""
-        seed = np.random.SeedSequence([self.config.seed, number]).generate_state(1)
         count = (
             len(held) if held else self.config.data.streams or self.learner.share(stage.batch)[1]
         )
 
-        def open_stream(stream: int, rows: int) -> Batches:
-            return Batches(
-                self.documents,
-                self.config.data,
-                length=stage.length,
-                rows=rows,
-                seed=int(seed[0]),
-                share=(stream, count),
-            )
+        def open_stream(stream: int, rows: int) -> Stream:
+            return self.stream(number, stage, rows=rows, share=(stream, count))
 
         streams = Streams(open_stream, count, stage.batch, self.learner.own_rows(stage.batch))
         if held:
             streams.restore(held)
         return streams
+
+    def stream(
+        self, number: int, stage: StageConfig, *, rows: int, share: tuple[int, int]
+    ) -> Stream:
+        """One of the streams that a stage is read in.
+
+        Args:
+            rows: of each batch.
+            share: its number, and how many there are.
+        """
+        return Batches(
+            self.documents,
+            self.config.data,
+            length=stage.length,
+            rows=rows,
+            seed=self.stage_seed(number),
+            share=share,
+        )
+
+    def stage_seed(self, number: int) -> int:
+        """What the data of a stage is drawn with."""
+        return int(np.random.SeedSequence([self.config.seed, number]).generate_state(1)[0])
 
     def run_stage(
         self,

@@ -86,7 +86,7 @@ def judge(program: Program, target: Target, lever: Lever, cache: Path | None = N
         jax.errors.JaxRuntimeError: the compiler fails for another reason than memory.
     """
     lowered, flops = lower(program, target)
-    name = _hash(lowered, target, lever)
+    name = program_name(lowered, target, lever)
     known = _read(cache, name)
     if known is None:
         known = _compile(lowered, lever, flops / target.mesh.size, name, target.platform)
@@ -161,7 +161,8 @@ def _wanted(message: str) -> int:
     return int(float(number) * 1024 ** _POWERS[unit.upper()])
 
 
-def _hash(lowered: jax.stages.Lowered, target: Target, lever: Lever) -> str:
+def program_name(lowered: jax.stages.Lowered, target: Target, lever: Lever) -> str:
+    """A hash of a lowered program, of what compiles it and for what."""
     versions = (jax.__version__, jaxlib.__version__, target.compiler)
     text = repr((lowered.as_text(), target.platform, target.kind, lever.options, versions))
     return hashlib.sha256(text.encode()).hexdigest()[:24]

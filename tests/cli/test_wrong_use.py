@@ -1,4 +1,4 @@
-"""What `loomax plan rl` and `loomax launch` refuse before anything is compiled or started."""
+"""What `loomax plan rl`, `aot table` and `launch` refuse before anything is compiled or started."""
 
 import pytest
 
@@ -12,6 +12,7 @@ from loomax.cli.main import main
         ("plan rl --config point-mass --rounds some", "--rounds is 'some': give a whole number"),
         ("plan rl --devices 2 --topology v5e:2x2", "--devices and --topology: give one of them"),
         ("plan rl --config point-mas", "did you mean point-mass"),
+        ("aot table --configs quickstrat", "config 'quickstrat': did you mean quickstart"),
         ("launch --processes 2", "nothing to start: give a command after --"),
         ("launch --processes 2 -- train", "add --name RUN --resume to the command"),
         ("launch --restarts 1 -- train --name x", "add --name RUN --resume to the command"),

@@ -5,12 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
 from jax.sharding import Mesh
 
 from loomax.agents.pretrain.config import StageConfig
 from loomax.agents.pretrain.documents import Documents
-from loomax.agents.pretrain.streams import Streams
 from loomax.agents.pretrain.train import Trainer
 from loomax.agents.search.train.config import SearcherConfig
 from loomax.agents.search.train.grpo.config import SearcherGRPOConfig
@@ -34,23 +32,15 @@ class WorldTrainer(Trainer, Generic[ConfigT]):
 class ExpertTrainer(WorldTrainer[SearcherConfig]):
     """Learns from solved questions."""
 
-    def batches(self, number: int, stage: StageConfig, held: dict | None = None) -> Streams:
+    def stream(
+        self, number: int, stage: StageConfig, *, rows: int, share: tuple[int, int]
+    ) -> ExpertRows:
         """See `Trainer`."""
-        seed = np.random.SeedSequence([self.config.seed, number]).generate_state(1)
-        count = len(held) if held else self.learner.share(stage.batch)[1]
-        vocabulary = Vocabulary(self.world.config.sizes)
-
-        def open_stream(stream: int, rows: int) -> ExpertRows:
-            return ExpertRows(
-                self.world,
-                vocabulary,
-                self.settings.lessons[number],
-                rows=rows,
-                seed=int(seed[0]),
-                share=(stream, count),
-            )
-
-        streams = Streams(open_stream, count, stage.batch, self.learner.own_rows(stage.batch))
-        if held:
-            streams.restore(held)
-        return streams
+        return ExpertRows(
+            self.world,
+            Vocabulary(self.world.config.sizes),
+            self.settings.lessons[number],
+            rows=rows,
+            seed=self.stage_seed(number),
+            share=share,
+        )
