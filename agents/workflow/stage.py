@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 
@@ -37,6 +38,8 @@ class Stage:
             batch at once, as an optimiser step does.
         fusable: whether it may be part of a larger XLA program; False for what is not JAX.
         background: not JAX, and works elsewhere: an executor goes on while it waits for it.
+        on_mesh: `fn` for a mesh, of a stage that divides its own work over devices (`shard_map`)
+            better than the compiler would.
         physics: steps MJX; programs that it is part of are compiled with `physics_options`.
 
     Raises:
@@ -51,6 +54,7 @@ class Stage:
     fusable: bool = True
     physics: bool = False
     background: bool = False
+    on_mesh: Callable[[Mesh], Callable] | None = None
 
     def __post_init__(self):
         if not self.name or set(self.name) & set("+#"):
@@ -63,6 +67,10 @@ class Stage:
             if isinstance(leaf, Handle):
                 return leaf.call_stage(self, args)
         return self.fn(*args)
+
+    def placed(self, mesh: Mesh | None) -> Callable:
+        """What computes it on a mesh."""
+        return self.fn if mesh is None or self.on_mesh is None else self.on_mesh(mesh)
 
 
 def loop(body: Callable[[PyTree], PyTree], carry: PyTree, steps: int) -> PyTree:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from loomax.agents.workflow.execute.record import CallStep, LoopStep, Step, Var
@@ -26,32 +27,35 @@ def arguments(step: CallStep, values: Values) -> tuple[PyTree, ...]:
     return jax.tree.map(lambda leaf: value_of(leaf, values), step.args)
 
 
-def compute(step: CallStep, values: Values) -> None:
+def compute(step: CallStep, values: Values, mesh: Mesh | None = None) -> None:
     """Calls the stage and keeps its output in `values`.
+
+    Args:
+        mesh: that the values lie on, if they are tracers.
 
     Raises:
         StageError: the stage raised something.
     """
     try:
-        output = step.stage.fn(*arguments(step, values))
+        output = step.stage.placed(mesh)(*arguments(step, values))
     except Exception as error:
         raise StageError(f"stage {step.name!r} failed: {error}") from error
     values.update(zip(step.outs, jax.tree.leaves(output), strict=True))
 
 
-def fused(steps: tuple[Step, ...], values: Values) -> None:
-    """Computes steps as parts of one XLA program; loops become `lax.scan`."""
+def fused(steps: tuple[Step, ...], values: Values, mesh: Mesh) -> None:
+    """Computes steps as parts of one XLA program on a mesh; loops become `lax.scan`."""
     for step in steps:
         if isinstance(step, CallStep):
-            compute(step, values)
+            compute(step, values, mesh)
         else:
-            _scan(step, values)
+            _scan(step, values, mesh)
 
 
-def _scan(step: LoopStep, values: Values) -> None:
+def _scan(step: LoopStep, values: Values, mesh: Mesh) -> None:
     def body(carry, _):
         inner = {**values, **dict(zip(step.inside, carry, strict=True))}
-        fused(step.body, inner)
+        fused(step.body, inner, mesh)
         return tuple(value_of(leaf, inner) for leaf in step.after), None
 
     carry = tuple(jax.numpy.asarray(value_of(leaf, values)) for leaf in step.carry)

@@ -7,6 +7,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from loomax.agents.workflow.execute.record import (
+    CallStep,
     LoopStep,
     Recorded,
     Step,
@@ -24,7 +25,7 @@ class Layout:
 
     Args:
         axes: of the variables that hold items, which axis counts them.
-        residents: variables that some stage holds as a resident.
+        residents: variables that some stage holds as a resident, or gives as its next value.
         batch: items of one iteration.
     """
 
@@ -74,7 +75,7 @@ def layout_of(recorded: Recorded, batch: int) -> Layout:
     residents: set[Var] = set()
     calls = list(calls_of(recorded.steps))
     for call in calls:
-        residents |= set(variables([call.args[i] for i in call.stage.resident]))
+        residents |= _residents(call)
     for made in (True, False):
         for call in calls:
             batched = [a for i, a in enumerate(call.args) if i not in call.stage.resident]
@@ -86,8 +87,24 @@ def layout_of(recorded: Recorded, batch: int) -> Layout:
                         f"stage {call.name!r} has its items along axis {axis} of an array that "
                         f"has them along axis {known}: give its stages one batch_axis"
                     )
+    held = {links.root(var) for var in residents}
+    residents |= {var for var in links.members if links.root(var) in held}
     known = {var: axes[links.root(var)] for var in links.members if links.root(var) in axes}
     return Layout(known | axes, frozenset(residents), batch)
+
+
+def _residents(call: CallStep) -> set[Var]:
+    """What a call holds, and the results that take its place: leaves of the same kinds in a row."""
+    found: set[Var] = set()
+    kinds = [(var.shape, var.dtype) for var in call.outs]
+    for index in call.stage.resident:
+        old = variables(call.args[index])
+        wanted, length = [(var.shape, var.dtype) for var in old], len(old)
+        found.update(old)
+        for start in range(len(kinds) - length + 1):
+            if kinds[start : start + length] == wanted:
+                found.update(call.outs[start : start + length])
+    return found
 
 
 class _Links:

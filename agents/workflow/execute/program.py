@@ -49,7 +49,7 @@ class Program:
 
         def run(*args):
             values: Values = dict(zip(self.reads, args, strict=True))
-            fused(steps, values)
+            fused(steps, values, mesh)
             return tuple(values[var] for var in self.writes)
 
         physics = any(call.stage.physics for call in calls_of(steps))
