@@ -11,6 +11,7 @@ from loomax.agents.rl.config import TrainConfig
 from loomax.agents.rl.parts import build
 from loomax.agents.workflow.build import problem_of
 from loomax.agents.workflow.hardware import Hardware
+from loomax.agents.workflow.measure.links import Rates, measure_rates
 from loomax.agents.workflow.measure.profiler import estimate, measure
 from loomax.agents.workflow.plan.choose import Choice, choose
 from loomax.agents.workflow.profile import Profile, read_profile
@@ -20,8 +21,9 @@ from loomax.agents.workflow.workflow import Workflow
 from loomax.runtime.aot import hbm_per_device, topology_mesh
 from loomax.runtime.mesh import MeshConfig, make_mesh
 
-# Defaults that `--link` and `--host` replace, not measured: bytes a second of all links of a chip
-# as its maker has them (one direction), and of PCI Express, x16 of the third generation.
+# For devices that are not here, unless `--link` and `--host` say better, and not measured: bytes a
+# second of all links of a chip as its maker has them (one direction), by which batches pass between
+# groups of devices; and of PCI Express, x16 of the third generation, by which residents swap.
 LINKS = {"TPU v4": 300e9, "TPU v5 lite": 200e9, "TPU v5": 600e9, "TPU v6 lite": 448e9}
 PCI = 16e9
 # One core copies about as much from memory to memory.
@@ -35,6 +37,7 @@ class Traced:
     Args:
         source: where the profile is from.
         bytes_per_device: memory of a device.
+        rates: of its links, where they were measured.
     """
 
     workflow: Workflow
@@ -42,6 +45,7 @@ class Traced:
     source: str
     devices: int
     bytes_per_device: int
+    rates: Rates | None = None
 
 
 def profile_rl(
@@ -85,10 +89,11 @@ def profile_rl(
     if topology is None:
         found = measure(iteration, *inputs, batch=batch, devices=pool, rounds=rounds)
         source = f"{found.source}, {found.cached} points known before"
+        rates = measure_rates(pool, rounds)
     else:
         found = estimate(iteration, *inputs, batch=batch, topology=topology)
-        source = f"{found.source} of the TPU compiler, nothing ran"
-    return Traced(workflow, found.profile, source, len(pool), size)
+        source, rates = f"{found.source} of the TPU compiler, nothing ran", None
+    return Traced(workflow, found.profile, source, len(pool), size, rates)
 
 
 def choose_plan(
@@ -102,18 +107,19 @@ def choose_plan(
 
     Args:
         memory: bytes of a device; None: what it has.
-        link, host: bytes a second between groups of devices, and between a device and its host.
+        link, host: bytes a second between groups of devices, and between a device and its host;
+            None: as they were measured, else by default.
 
     Raises:
         ValueError: a stage fits nowhere: which, how many bytes short, and what would fit.
     """
-    kind = traced.profile.device_kind
+    kind, rates = traced.profile.device_kind, traced.rates or Rates(None, 0.0)
     hardware = Hardware(
         kind,
         traced.devices,
         memory or traced.bytes_per_device,
-        link_bytes_per_s=float(link or LINKS.get(kind, MEMORY)),
-        host_bytes_per_s=float(host or (PCI if kind in LINKS else MEMORY)),
+        link_bytes_per_s=float(link or rates.link or LINKS.get(kind, MEMORY)),
+        host_bytes_per_s=float(host or rates.host or (PCI if kind in LINKS else MEMORY)),
     )
     return choose(problem_of(traced.workflow, traced.profile, hardware))
 

@@ -1,4 +1,8 @@
-"""Search on the digits supernet against random search, and the time that proposing takes."""
+"""Search on the shapes supernet against random search, and the time that proposing takes.
+
+Not on digits: there the best of 200 random networks already gets 99.6 % of the 240 images that a
+search sees, so nothing is left to find.
+"""
 
 import importlib.util
 import time
@@ -34,7 +38,7 @@ FOLDER = cache_folder("bench")
 
 def rows(quick: bool) -> list[Row]:
     """Test accuracy for three limits on two devices, and seconds of 5,000 candidates."""
-    name = "digits-debug" if quick else "digits"
+    name = "digits-debug" if quick else "shapes"
     run = FOLDER / f"supernet-{name}"
     train(CONFIGS[name], run)
     trained = open_run(run)

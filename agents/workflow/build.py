@@ -1,5 +1,6 @@
 """From a workflow and its profile to a planning problem. Imports no JAX."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -56,10 +57,11 @@ def _unit(group: Group, workflow: Workflow, profile: Profile, hardware: Hardware
             return Unit(group.name, partial(_measured, whole), fusable, splits, parts, shares)
     else:
         whole = None
-    fits = [fit(profile.stage(call.stage)) for call in calls]
+    fits = [fit(profile.stage(call.stage), call.background) for call in calls]
     options = _options(group, fits, whole, workflow, hardware)
     parts = _parts(group, fits, workflow.batch) if len(calls) > 1 else ()
-    return Unit(group.name, options, fusable, splits, parts, shares)
+    background = frozenset(call.stage for call in calls if call.background)
+    return Unit(group.name, options, fusable, splits, parts, shares, background)
 
 
 def _measured(whole: Fit, batch: int, most: int) -> tuple[Option, ...]:
@@ -73,6 +75,7 @@ def _options(
     # One program needs one dispatch, which the planner adds; else each call of a cycle needs one.
     in_program = len(calls) == 1 and calls[0].times == 1 or all(call.fusable for call in calls)
     call_s = 0.0 if in_program else hardware.dispatch_s
+    multiple = math.lcm(*(call.multiple for call in calls))
 
     def bytes_per_item(index: int) -> float:
         source, target = calls[index].name, calls[(index + 1) % len(calls)].name
@@ -81,6 +84,8 @@ def _options(
         )
 
     def options(batch: int, most: int) -> tuple[Option, ...]:
+        if batch != workflow.batch and batch % multiple:
+            return ()
         if whole is not None:
             shared = list(_measured(whole, batch, most))
         else:

@@ -1,6 +1,7 @@
 """Ways to run the stages of a cycle. Imports no JAX."""
 
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -44,27 +45,46 @@ def rings(
 ) -> list[Option]:
     """The cycle with each stage on devices of its own, those ways that no other one beats.
 
+    A stage in the background has none: its seconds hold the way of its data to the host and back.
+
     Args:
         bytes_per_item: from the stage of this index to the next one, over all rounds.
     """
-    rounds = calls[0].times
+    rounds, multiple = calls[0].times, math.lcm(*(call.multiple for call in calls))
     if len(calls) < 2 or any(call.times != rounds or call.batch_axis is None for call in calls):
         return []
-    found: list[Option] = []
+    if all(call.background for call in calls):
+        return []
+    kept: list[Option] = []
     for turns in TURNS:
-        if batch % turns:
+        part, found = batch // turns, []
+        if batch % turns or (turns > 1 and part % multiple):
             continue
-        part = batch // turns
-        costs = [[one.option(part, n) for n in divisors(part, most)] for one in fits]
-        moves = [
-            hardware.link_latency_s + bytes_per_item(i) * part / rounds / hardware.link_bytes_per_s
-            for i in range(len(calls))
+        costs = [
+            [one.option(part, n) for n in ([0] if call.background else divisors(part, most))]
+            for call, one in zip(calls, fits, strict=True)
         ]
+        moves = _moves(calls, part, hardware, bytes_per_item)
         for chosen in itertools.product(*costs):
             if sum(option.devices for option in chosen) <= most:
                 found.append(_ring(calls, chosen, moves, turns, rounds, hardware.dispatch_s))
-    rows = [(o.devices, o.seconds, o.resident_bytes, o.working_bytes) for o in found]
-    return [found[i] for i in pareto(np.array(rows, float).reshape(-1, 4))]
+        # Only among as many turns: settings may allow these and forbid others.
+        rows = [(o.devices, o.seconds, o.resident_bytes, o.working_bytes) for o in found]
+        kept += [found[i] for i in pareto(np.array(rows, float).reshape(-1, 4))]
+    return kept
+
+
+def _moves(
+    calls: tuple[Call, ...], part: int, hardware: Hardware, bytes_per_item: Callable[[int], float]
+) -> list[float]:
+    """Seconds of each hand-over between groups of devices, once for one part of the batch."""
+    found = []
+    for i, call in enumerate(calls):
+        size = bytes_per_item(i) * part / call.times
+        across = hardware.link_latency_s + size / hardware.link_bytes_per_s
+        outside = call.background or calls[(i + 1) % len(calls)].background
+        found.append(0.0 if outside else across)
+    return found
 
 
 def _ring(

@@ -12,7 +12,7 @@ measured is returned as it was measured.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -40,8 +40,21 @@ class Fit:
     error: float
     left_out_error: float
 
+    @property
+    def fewest(self) -> int:
+        """The smallest device count that was measured."""
+        return min(devices for _, devices in self.measured)
+
     def option(self, batch: int, devices: int) -> Option:
-        """The cost of a batch."""
+        """The cost of a batch.
+
+        Args:
+            devices: 0 for a stage in the background that has none: the seconds as beside the
+                fewest that were measured, and none of their memory.
+        """
+        if devices == 0:
+            beside = self.option(batch, self.fewest)
+            return replace(beside, devices=0, resident_bytes=0, working_bytes=0)
         if (batch, devices) in self.measured:
             return self.measured[batch, devices]
         at = np.array([[batch, devices]], float)
@@ -54,29 +67,34 @@ class Fit:
 
     def inside(self, batch: int, devices: int) -> bool:
         """Whether a point lies within what was measured, rather than beyond it."""
+        devices = devices or self.fewest
         at = np.array(list(self.measured))
         low, high = at.min(0), at.max(0)
         return bool(np.all(low <= (batch, devices)) and np.all((batch, devices) <= high))
 
 
-def fit(profile: StageProfile) -> Fit:
+def fit(profile: StageProfile, background: bool = False) -> Fit:
     """Fits a stage's measurements.
 
     Few measurements leave terms out: with one batch per device the time is taken as proportional
     to it, and with one device count nothing is said about communication.
+
+    Args:
+        background: it works outside of the devices, which share none of its work.
     """
     found = profile.measurements
     at = np.array([[item.batch, item.devices] for item in found], float)
     seconds = np.array([item.seconds for item in found])
     resident = np.array([item.resident_bytes for item in found], float)
     working = np.array([item.working_bytes for item in found], float)
-    times = _solve(_times(at), seconds, _known(at))
+    times = _solve(_times(at), seconds, _known(at, background))
     left_out = math.inf
     if len(found) > 2:
         errors = []
         for index in range(len(found)):
             rest = np.arange(len(found)) != index
-            others = _solve(_times(at[rest]), seconds[rest], _known(at[rest]))
+            known = _known(at[rest], background)
+            others = _solve(_times(at[rest]), seconds[rest], known)
             errors.append(abs(_times(at[[index]]) @ others / seconds[index] - 1)[0])
         left_out = float(max(errors))
     share_known = len(set(at[:, 1])) > 1
@@ -96,8 +114,10 @@ def fit(profile: StageProfile) -> Fit:
     )
 
 
-def _known(at: np.ndarray) -> list[bool]:
+def _known(at: np.ndarray, background: bool) -> list[bool]:
     """Which terms of the time the measurements can tell apart."""
+    if background:
+        return [len(set(at[:, 0])) > 1, False, True, False, False]
     devices = len(set(at[:, 1])) > 1
     share = len(set(at[:, 0] / at[:, 1])) > 1
     return [share, True, devices and len(set(at[:, 0])) > 1, devices, devices]

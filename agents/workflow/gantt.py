@@ -11,7 +11,7 @@ IDLE, OTHER = ".", "?"
 
 
 def rows(timeline: Timeline) -> list[tuple[str, list[Event]]]:
-    """(devices, events) for each group of devices that does the same, then the links."""
+    """(where, events): groups of devices that do the same, stages outside of them, the links."""
     edges = {0, timeline.devices}
     for event in timeline.events:
         if event.task.devices:
@@ -21,6 +21,9 @@ def rows(timeline: Timeline) -> list[tuple[str, list[Event]]]:
     for start, stop in zip(ordered, ordered[1:], strict=False):
         name = f"device {start}" if stop - start == 1 else f"devices {start}-{stop - 1}"
         found.append((name, [event for event in timeline.events if _covers(event, start)]))
+    outside = [e for e in timeline.events if e.task.kind == "run" and not e.task.devices]
+    for stage in dict.fromkeys(event.task.name for event in outside):
+        found.append(("host", [event for event in outside if event.task.name == stage]))
     moved = [event for event in timeline.events if event.task.kind == "transfer" and _takes(event)]
     return [*found, ("links", moved)] if moved else found
 
@@ -45,7 +48,7 @@ def text(timeline: Timeline, width: int = 72) -> str:
 
 
 def draw(timeline: Timeline, target: Path, title: str = "Predicted timeline") -> Path:
-    """Draws the timeline as a PNG: a row for each group of devices, a colour for each stage."""
+    """Draws the timeline as a PNG: a row for each of `rows`, a colour for each stage."""
     lines = rows(timeline)
     figure, axis = plt.subplots(figsize=(10, 1.2 + 0.5 * len(lines)), constrained_layout=True)
     names = list(legend(timeline))

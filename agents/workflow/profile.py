@@ -10,6 +10,7 @@ from loomax.runtime.config import unknown
 from loomax.runtime.files import atomic_write
 
 VERSION = 1
+SOURCES = ("measured", "estimate")
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,22 @@ class StageProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """Stages by name, on one kind of device."""
+    """Stages by name, on one kind of device.
+
+    Args:
+        source: "measured", or "estimate" where the seconds are the compiler's own.
+
+    Raises:
+        ValueError: another source.
+    """
 
     device_kind: str
     stages: Mapping[str, StageProfile]
+    source: str = "measured"
+
+    def __post_init__(self):
+        if self.source not in SOURCES:
+            raise ValueError(unknown("source", self.source, SOURCES))
 
     def stage(self, name: str) -> StageProfile:
         """The profile of a stage.
@@ -109,7 +122,10 @@ def read_profile(path: str | Path, device_kind: str) -> Profile:
 
 
 def _profile(data: Any, device_kind: str) -> Profile:
-    data = _object(data, ("version", "device_kind", "stages"), "profile")
+    if isinstance(data, dict):
+        # Files from before there was a source hold measurements.
+        data = {"source": "measured", **data}
+    data = _object(data, ("version", "device_kind", "stages", "source"), "profile")
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']!r}, known is {VERSION}: profile again")
     if data["device_kind"] != device_kind:
@@ -122,7 +138,7 @@ def _profile(data: Any, device_kind: str) -> Profile:
             stages[name] = _stage(value)
         except ValueError as error:
             raise ValueError(f"stage {name!r}: {error}") from error
-    return Profile(device_kind, stages)
+    return Profile(device_kind, stages, data["source"])
 
 
 def _stage(value: Any) -> StageProfile:

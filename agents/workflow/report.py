@@ -10,6 +10,11 @@ from loomax.agents.workflow.profile import Profile
 from loomax.agents.workflow.simulate import simulate
 from loomax.agents.workflow.tasks import placements
 
+ESTIMATED = (
+    "estimate   nothing ran: all seconds are the compiler's own, which counts the body of a loop "
+    "once"
+)
+
 
 def describe(choice: Choice, profile: Profile, name: str = "workflow") -> str:
     """The plan, its timeline, its rivals and how far the profile can be trusted."""
@@ -21,6 +26,7 @@ def describe(choice: Choice, profile: Profile, name: str = "workflow") -> str:
         f"plan       {sketch(choice.plan)}",
         f"predicted  {choice.seconds:.4g} s an iteration, stages run in {timeline.busy:.1%} of the "
         f"device time, peak {_size(choice.cost.peak_bytes)} (planned in {choice.search_s:.2g} s)",
+        *([ESTIMATED] if profile.source == "estimate" else []),
         "",
         *_programs(choice.plan),
         *_swaps(choice.plan),
@@ -29,7 +35,7 @@ def describe(choice: Choice, profile: Profile, name: str = "workflow") -> str:
         "",
         *_rivals(choice),
         "",
-        *_trust(choice.plan, profile),
+        *_trust(choice, profile),
     ]
     return "\n".join(lines)
 
@@ -44,7 +50,7 @@ def sketch(plan: Plan, inside: bool = False) -> str:
     if isinstance(plan, Run):
         if plan.ring is None:
             return f"{'+'.join(plan.units)} @{plan.devices}"
-        stations = " | ".join(f"{s.stage} @{s.devices}" for s in plan.ring.stations)
+        stations = " | ".join(f"{s.stage} @{s.devices or 'host'}" for s in plan.ring.stations)
         return f"ring({stations}, {plan.ring.turns} turns)"
     if isinstance(plan, Chunks):
         return f"{plan.count} x {sketch(plan.child, True)}"
@@ -79,12 +85,30 @@ def _rivals(choice: Choice) -> list[str]:
     return _table(rows)
 
 
-def _trust(plan: Plan, profile: Profile) -> list[str]:
+def _used(run: Run, profile: Profile) -> set[tuple[str, int, int]]:
+    """The names, batches and device counts of the profile that a program's cost is from."""
+    if run.ring is not None:
+        part = run.batch // run.ring.turns
+        return {(_stage(s.stage), part, s.devices) for s in run.ring.stations}
+    return {
+        (name, run.batch, run.devices)
+        for unit in run.units
+        for name in ([unit] if unit in profile.stages else map(_stage, unit.split("+")))
+    }
+
+
+def _stage(call: str) -> str:
+    return call.partition("#")[0]
+
+
+def _trust(choice: Choice, profile: Profile) -> list[str]:
     """The error of each stage's fit, and whether the plan relies on what is beyond it."""
-    used = {(name, run.batch, run.devices) for run, _ in placements(plan) for name in run.units}
-    rows = [("profile", "error", "left out", "measured")]
+    used = set().union(*(_used(run, profile) for run, _ in placements(choice.plan)))
+    background = frozenset().union(*(unit.background for unit in choice.problem.units))
+    known = "estimated" if profile.source == "estimate" else "measured"
+    rows = [("profile", "error", "left out", known)]
     for name, stage in profile.stages.items():
-        found = fit(stage)
+        found = fit(stage, name in background)
         items = [item.batch for item in stage.measurements]
         devices = [item.devices for item in stage.measurements]
         span = f"{min(items)}-{max(items)} items on {min(devices)}-{max(devices)} devices"

@@ -38,13 +38,14 @@ class Stage:
             batch at once, as an optimiser step does.
         fusable: whether it may be part of a larger XLA program; False for what is not JAX.
         background: not JAX, and works elsewhere: an executor goes on while it waits for it.
+        multiple: a microbatch has a multiple of so many items.
         on_mesh: `fn` for a mesh, of a stage that divides its own work over devices (`shard_map`)
             better than the compiler would.
         physics: steps MJX; programs that it is part of are compiled with `physics_options`.
 
     Raises:
-        ValueError: an empty name, or one with `+` or `#`, which join and number stages; or
-            fusable work in the background.
+        ValueError: an empty name, or one with `+` or `#`, which join and number stages; fusable
+            work in the background; or a multiple below 1.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Stage:
     fusable: bool = True
     physics: bool = False
     background: bool = False
+    multiple: int = 1
     on_mesh: Callable[[Mesh], Callable] | None = None
 
     def __post_init__(self):
@@ -61,6 +63,8 @@ class Stage:
             raise ValueError(f"stage name {self.name!r}: use a word without '+' and '#'")
         if self.background and self.fusable:
             raise ValueError(f"stage {self.name!r}: what works in the background is not fusable")
+        if self.multiple < 1:
+            raise ValueError(f"stage {self.name!r}: multiple is {self.multiple}: give 1 or more")
 
     def __call__(self, *args: Any) -> Any:
         for leaf in jax.tree.leaves(args):

@@ -18,7 +18,8 @@ class Task:
         kind: "run", "exchange", "swap", "transfer", "dispatch" or "join" (only order).
         name: of the stages, or of what moves.
         first: of the devices that it holds.
-        devices: that it holds; a transfer holds a link and no devices.
+        devices: that it holds; a transfer holds a link and no devices, work outside of the devices
+            neither.
         seconds: that it takes.
         after: indices of the tasks that have to be done before.
     """

@@ -83,7 +83,8 @@ class _Graph:
         resident = size_in_bytes([shapes[i] for i in stage.resident])
         named = _named([args[i] for i in stage.resident])
         options = stage.batch_axis, stage.fusable, self.times, stage.fn, named
-        self.calls.append(Call(name, stage.name, shapes, output, resident, *options))
+        rest = {"background": stage.background, "multiple": stage.multiple}
+        self.calls.append(Call(name, stage.name, shapes, output, resident, *options, **rest))
         for position, arg in enumerate(args):
             self._flow(arg, stage.batch_axis, position in stage.resident)
         return self.wrap(output, len(self.calls) - 1)

@@ -23,6 +23,8 @@ class Call:
         batch_axis: None where the whole batch is needed at once.
         times: that it runs in one iteration.
         fn: the stage's function.
+        background: it works outside of the devices, and needs none in a ring.
+        multiple: a microbatch has a multiple of so many items.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Call:
     times: int = 1
     fn: Any = None
     residents: tuple[tuple[str, int], ...] = ()
+    background: bool = False
+    multiple: int = 1
 
     @property
     def resident_shares(self) -> tuple[tuple[str, float], ...]:

@@ -19,8 +19,9 @@ usage: loomax plan rl --config NAME [OPTIONS] [--field value ...]
 --topology T     instead plan for a slice that is not here, such as v5e:2x2
 --profile FILE   plan from this profile and measure nothing
 --memory SIZE    of a device, such as 15GiB (default: what it has; on CPU a share of the machine's)
---link RATE      bytes a second between groups of devices, such as 40GB
---host RATE      bytes a second between a device and the host's memory
+--link RATE      bytes a second between groups of devices, such as 40GB (default: measured; for
+                 devices that are not here, what their maker says)
+--host RATE      bytes a second between a device and the host's memory (default: the same)
 --rounds N       times that each stage is timed (default: 5)
 --out DIR        where profile.json and timeline.png go (default: plans/NAME)"""
 NAMES = ("devices", "topology", "profile", "memory", "link", "host", "rounds", "out")
@@ -48,6 +49,16 @@ class PlanOptions:
             fail(prog, f"--{name} is {text!r}: give a whole number of at least 1")
         return int(text)
 
+    def size(self, name: str, prog: str) -> int | None:
+        """An option that is a number of bytes."""
+        from loomax.runtime.sizes import parse_bytes
+
+        text = getattr(self, name)
+        try:
+            return None if text is None else parse_bytes(text)
+        except ValueError as error:
+            fail(prog, f"--{name}: {error}")
+
 
 def run(argv: Sequence[str], prog: str) -> None:
     """loomax plan rl --config NAME."""
@@ -61,13 +72,17 @@ def run(argv: Sequence[str], prog: str) -> None:
         fail(prog, "--devices and --topology: give one of them, a topology has its devices")
     devices = options.number("devices", prog)
     rounds = options.number("rounds", prog) or 5
+    rates = {name: options.size(name, prog) for name in ("memory", "link", "host")}
     config = parse(CONFIGS, rest, prog, DESCRIPTION)
     if options.topology:
         os.environ["JAX_PLATFORMS"] = "cpu"
 
     from loomax.agents.planning import choose_plan, profile_rl
+    from loomax.runtime.aot import check_topology
     from loomax.runtime.compile import setup_cpu
 
+    if options.topology:
+        check_topology(options.topology)
     setup_cpu(devices=1 if options.topology else devices)
     traced = profile_rl(
         config,
@@ -76,7 +91,6 @@ def run(argv: Sequence[str], prog: str) -> None:
         rounds=rounds,
         profile=options.profile,
     )
-    rates = {name: rate(getattr(options, name)) for name in ("memory", "link", "host")}
     choice = choose_plan(traced, **rates)
     show(traced, choice, config.name, Path(options.out or f"plans/{config.name}"))
 
@@ -88,16 +102,18 @@ def show(traced: Any, choice: Any, name: str, folder: Path) -> None:
     from loomax.agents.workflow.report import describe, parts
     from loomax.agents.workflow.simulate import simulate
 
+    hardware = choice.problem.hardware
     print(f"profile: {traced.source}")
+    print(
+        f"rates:   {hardware.link_bytes_per_s / 1e9:.3g} GB/s between devices, "
+        f"{hardware.host_bytes_per_s / 1e9:.3g} GB/s to host memory "
+        f"({'measured' if traced.rates else 'not measured'}, unless given)"
+    )
     print(describe(choice, traced.profile, name))
     write_profile(traced.profile, folder / "profile.json")
     timeline = simulate(choice.plan, parts=parts(choice))
-    draw(timeline, folder / "timeline.png", f"{name}: predicted timeline")
+    title = f"{name}: predicted timeline"
+    if traced.profile.source == "estimate":
+        title += ", from the compiler's estimates"
+    draw(timeline, folder / "timeline.png", title)
     print(f"\nprofile   {folder / 'profile.json'}\ntimeline  {folder / 'timeline.png'}")
-
-
-def rate(text: str | None) -> Any:
-    """Bytes, or None."""
-    from loomax.runtime.sizes import parse_bytes
-
-    return None if text is None else parse_bytes(text)

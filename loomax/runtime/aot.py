@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +47,9 @@ SECONDS_NOTE = (
 # The TPU compiler books every asynchronous weight prefetch as exactly -1 s.
 _SENTINEL = 'custom_call_target="ConcatBitcast"'
 
+# Sides of a slice. Of a side of 0 libtpu does not say no: it ends the process.
+_SHAPE = re.compile(r"[1-9][0-9]*(x[1-9][0-9]*)*(_twisted|_untwisted)?")
+
 # Without these libtpu asks the cloud's metadata server who it is, and waits for the answer.
 _NO_CLOUD = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -55,17 +59,32 @@ _NO_CLOUD = {
 }
 
 
-def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
-    """A mesh over a described TPU slice, for example "v5e:4x4" or "v5p:2x2x2".
+def check_topology(name: str) -> None:
+    """Checks how a slice is written, which needs no libtpu.
 
     Raises:
-        ValueError: libtpu is not installed, the name is unknown, or the mesh does not fit.
+        ValueError: an unknown generation, or sides that are no numbers above 0.
     """
     generation, _, shape = name.partition(":")
     if generation not in HBM_BYTES or not shape:
         near = difflib.get_close_matches(generation, HBM_BYTES, n=1)
         hint = f"did you mean {near[0]}:{shape or '4x4'}?" if near else "for example v5e:4x4"
         raise ValueError(f"unknown topology {name!r}: {hint} (generations: {', '.join(HBM_BYTES)})")
+    if not _SHAPE.fullmatch(shape):
+        raise ValueError(
+            f"topology {name!r}: {shape!r} are no sides of a slice: give numbers of at least 1, "
+            "for example v5e:4x4"
+        )
+
+
+def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
+    """A mesh over a described TPU slice, for example "v5e:4x4" or "v5p:2x2x2".
+
+    Raises:
+        ValueError: libtpu is not installed, there is no such slice, its chips have two devices,
+            or the mesh does not fit.
+    """
+    check_topology(name)
     for variable, value in _NO_CLOUD.items():
         os.environ.setdefault(variable, value)
     try:
@@ -78,6 +97,11 @@ def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:
             ) from error
         reason = str(error).partition("\n")[0]
         raise ValueError(f"topology {name!r} does not exist: {reason}") from error
+    if len({tuple(device.coords) for device in found.devices}) < len(found.devices):
+        raise ValueError(
+            f"topology {name!r}: each of its chips has two devices, of which JAX makes no mesh: "
+            "use v5e, v5p or v6e"
+        )
     return make_mesh(config or MeshConfig(), found.devices)
 
 

@@ -11,6 +11,9 @@ from loomax.cli.main import main
         ("plan rl --config point-mass --devices 0", "--devices is '0': give a whole number"),
         ("plan rl --config point-mass --rounds some", "--rounds is 'some': give a whole number"),
         ("plan rl --devices 2 --topology v5e:2x2", "--devices and --topology: give one of them"),
+        ("plan rl --memory much", "--memory: 'much' is no number of bytes: write 15GiB"),
+        ("plan rl --topology banana", "unknown topology 'banana': for example v5e:4x4"),
+        ("plan rl --topology v5e:0x2", "'0x2' are no sides of a slice: give numbers of at least 1"),
         ("plan rl --config point-mas", "did you mean point-mass"),
         ("aot table --configs quickstrat", "config 'quickstrat': did you mean quickstart"),
         ("launch --processes 2", "nothing to start: give a command after --"),
@@ -24,7 +27,8 @@ from loomax.cli.main import main
         ),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(words, message, capsys):
+def test_wrong_use_is_one_line_and_exit_code_2(words, message, capsys, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # --topology sets it
     with pytest.raises(SystemExit) as stopped:
         main(words.split())
     assert stopped.value.code == 2

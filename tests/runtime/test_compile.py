@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -130,6 +131,21 @@ def test_unknown_topologies_are_refused(name):
         topology_mesh(name)
 
 
+@pytest.mark.parametrize("name", ["v5e:0x2", "v5e:2x", "v5e:axb", "v5p:2x2x-2"])
+def test_sides_are_numbers_above_0(name):
+    # libtpu ends the process for the first.
+    with pytest.raises(ValueError, match=f"topology '{name}': .* no sides of a slice"):
+        topology_mesh(name)
+
+
+def test_chips_with_two_devices_are_refused(monkeypatch):
+    devices = [SimpleNamespace(coords=(0, 0, 0), core_on_chip=core) for core in (0, 1)]
+    found = SimpleNamespace(devices=devices)
+    monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", lambda **_: found)
+    with pytest.raises(ValueError, match="'v4:1x1x1': each of its chips has two .* use v5e, v5p"):
+        topology_mesh("v4:1x1x1")
+
+
 def test_topology_without_libtpu_names_the_extra(monkeypatch):
     def absent(*_, **__):
         raise RuntimeError("JAX TPU support not installed; cannot generate TPU topology.")
@@ -148,8 +164,9 @@ def test_the_tpu_compiler_reports_per_device():
     with uncached():  # only a TPU can load such a program
         found = report(jax.jit(lambda x: x * 2).lower(x).compile())
     assert found.argument_bytes == 1024 * 1024 * 2 // 4
-    with pytest.raises(ValueError, match="topology 'v5e:3x3' does not exist"):
-        topology_mesh("v5e:3x3")
+    for name, reason in {"v5e:3x3": "does not exist", "v4:2x2x1": "has two devices"}.items():
+        with pytest.raises(ValueError, match=f"topology '{name}'.* {reason}"):
+            topology_mesh(name)
 
 
 def test_setup_refuses_what_comes_too_late(tmp_path):

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -17,6 +17,7 @@ from loomax.agents.search.ask import Brain
 from loomax.agents.search.grammar.search_r1 import SearchR1Grammar
 from loomax.agents.search.loop.codec import TextCodec
 from loomax.agents.search.loop.config import LoopConfig
+from loomax.agents.search.train.config import SearcherConfig
 from loomax.agents.search.train.grpo.config import RunConfig
 from loomax.agents.search.train.presets import CONFIGS
 from loomax.agents.search.world.vocabulary import OBSERVATIONS, Vocabulary
@@ -29,6 +30,8 @@ from loomax.runtime.mesh import make_mesh
 # No gold solution has more than 260 tokens, 46 of them in one turn, and 5 searches.
 LIMITS = LoopConfig(steps=7, faults=1, context=512, turn=64, draft=8, observation=96)
 PAGE = 16
+# What follows a search is otherwise always an observation.
+QUESTION = "<think>"
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,13 @@ class Searcher:
 
     Args:
         sizes: of the world; they belong to the vocabulary.
+        scores: whether it has learnt to score its drafts.
     """
 
     model: LMConfig
     params: PyTree
     sizes: int
+    scores: bool = False
 
 
 def is_searcher(run_dir: Path) -> bool:
@@ -65,6 +70,8 @@ def read_config(run_dir: Path) -> RunConfig:
 def load_searcher(source: Path) -> Searcher:
     """A run's newest parameters, or those of a safetensors file of one.
 
+    Only a run tells, by its configuration, whether the model has learnt to score its drafts.
+
     Raises:
         ValueError: the run is of another kind or has no parameters yet.
     """
@@ -72,14 +79,15 @@ def load_searcher(source: Path) -> Searcher:
         model = safetensors.read_config(source)
         return Searcher(model, safetensors.load(source, model), sizes_of(model.vocab))
     config, written = read_config(source), source / "model.safetensors"
+    scores = isinstance(config, SearcherConfig) and config.scores
     if written.is_file():
-        return load_searcher(written)
+        return replace(load_searcher(written), scores=scores)
     learner = Learner(config.pretraining, make_mesh(config.mesh))
     state = jax.eval_shape(learner.draw, key=jax.random.key(0))
     kept = Checkpointer(source / "checkpoints").restore(state)
     if kept is None:
         raise ValueError(f"{source} has no checkpoint yet; train it first")
-    return Searcher(trained_model(config), kept[1].params, config.world.sizes)
+    return Searcher(trained_model(config), kept[1].params, config.world.sizes, scores)
 
 
 def trained_model(config: RunConfig) -> LMConfig:
@@ -122,7 +130,8 @@ async def searcher_brain(
     policy = policy or Ordered()
     async with Engine(searcher.model, searcher.params, sizes, words=words, policy=policy) as engine:
         engine.warm_up()
-        codec = TextCodec(words, begin=(BEGIN,))
+        question = QUESTION if searcher.scores else ""
+        codec = TextCodec(words, begin=(BEGIN,), question=question)
         yield Brain(engine, codec, SearchR1Grammar(OBSERVATIONS), LIMITS)
 
 

@@ -1,12 +1,58 @@
 """Configuration of a searcher's training: world, lessons, optimiser, examination. No JAX."""
 
+import math
 from dataclasses import dataclass, field
 
 from loomax.agents.pretrain.config import AdamWConfig, PretrainConfig, ScoreConfig, StageConfig
+from loomax.agents.rl.bounds import at_least_one
 from loomax.agents.search.world.config import MIXTURE, Task, WorldConfig
 from loomax.agents.search.world.vocabulary import Vocabulary
 from loomax.models.lm.config import LMConfig
 from loomax.runtime.axes import MeshConfig
+
+# In place of a file: parameters are drawn.
+DRAW = "draw"
+# A world of fewer sizes has no word "5", the best score.
+SCORES = 6
+
+
+@dataclass(frozen=True)
+class ScoredConfig:
+    """Rows of drafts with the scores that they deserve (SPAgent, arXiv 2511.20048, III-D).
+
+    The model that a run starts from drafts at every step of some solved training questions.
+
+    Args:
+        share: of a batch's rows; 0 teaches no scores.
+        questions: that are drafted for.
+        samples: drafts of a step: the first one greedy, the others at temperature 1, where more of
+            them are wrong.
+        weight: what a score counts in the loss, where a token of the other rows counts 1.
+    """
+
+    share: float = 0.0
+    questions: int = 1500
+    samples: int = 3
+    weight: float = 4.0
+
+    def check(self, name: str, batch: int) -> None:
+        """Raises ValueError unless a batch has both kinds of rows, or there are no scores."""
+        if not self.share:
+            return
+        if not 1 <= self.rows(batch) < batch:
+            raise ValueError(
+                f"{name}.share is {self.share}; of a batch of {batch} rows at least 1 must hold "
+                "scores and at least 1 none, so that nothing is forgotten: use 0.5"
+            )
+        for field_name in ("questions", "samples"):
+            value = getattr(self, field_name)
+            at_least_one(f"{name}.{field_name}", value, "without drafts there are no scores")
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"{name}.weight is {self.weight}; it must be above 0 and finite")
+
+    def rows(self, batch: int) -> int:
+        """Rows with scores among `batch`."""
+        return round(self.share * batch)
 
 
 @dataclass(frozen=True)
@@ -17,11 +63,13 @@ class LessonConfig:
         rows: how long and how many, for how many steps.
         think: the chance of each turn that its reasoning is written; the rest acts directly
             ("think-dropout"), so that one model can do both.
+        scored: rows that teach the model to score its drafts.
     """
 
     rows: StageConfig
     tasks: tuple[Task, ...] = MIXTURE
     think: float = 0.5
+    scored: ScoredConfig = field(default_factory=ScoredConfig)
 
 
 @dataclass(frozen=True)
@@ -55,7 +103,8 @@ class SearcherConfig:
     """A whole run. The lessons follow one another on the same parameters and optimiser state.
 
     Args:
-        init: a safetensors file to start from; "" draws parameters.
+        init: a safetensors file to start from; "" draws parameters, and so does "draw", which a
+            lesson with scores wants to hear.
         log_every, checkpoint_every: steps between lines of metrics, and between checkpoints.
     """
 
@@ -72,6 +121,11 @@ class SearcherConfig:
     seed: int = 0
 
     @property
+    def scores(self) -> bool:
+        """Whether the model learns to score its drafts."""
+        return any(lesson.scored.share for lesson in self.lessons)
+
+    @property
     def pretraining(self) -> PretrainConfig:
         """The same run as the learner and trainer of `agents/pretrain` take it."""
         return PretrainConfig(
@@ -81,7 +135,7 @@ class SearcherConfig:
             optimiser=self.optimiser,
             score=ScoreConfig(every=0, rows=0),
             mesh=self.mesh,
-            init=self.init,
+            init="" if self.init == DRAW else self.init,
             log_every=self.log_every,
             checkpoint_every=self.checkpoint_every,
             seed=self.seed,
@@ -100,8 +154,23 @@ class SearcherConfig:
                 raise ValueError(f"lessons.{index}.tasks is empty; give at least one task")
             if not 0 <= lesson.think <= 1:
                 raise ValueError(f"lessons.{index}.think is {lesson.think}; it must be 0 to 1")
+            lesson.scored.check(f"lessons.{index}.scored", lesson.rows.batch)
+        if self.scores:
+            self._check_scores()
         check_words(self.model, self.world)
         self.pretraining.validate_training(devices)
+
+    def _check_scores(self) -> None:
+        if not self.init:
+            raise ValueError(
+                'init is "", but scores are learnt from the drafts of a trained searcher; use '
+                "init=RUN/model.safetensors of a run of `loomax train search`"
+            )
+        if self.world.sizes < SCORES:
+            raise ValueError(
+                f"world.sizes is {self.world.sizes}; scores are the words 1 to 5, so it must be at "
+                f"least {SCORES}"
+            )
 
 
 def check_words(model: LMConfig, world: WorldConfig) -> None:

@@ -4,8 +4,14 @@ from dataclasses import replace
 
 from loomax.agents.pretrain.config import AdamWConfig, StageConfig
 from loomax.agents.rl.loss_config import GroupConfig
-from loomax.agents.search.train.config import ExamConfig, LessonConfig, SearcherConfig
-from loomax.agents.search.train.grpo.config import DRAW, PlayConfig, RunConfig, SearcherGRPOConfig
+from loomax.agents.search.train.config import (
+    DRAW,
+    ExamConfig,
+    LessonConfig,
+    ScoredConfig,
+    SearcherConfig,
+)
+from loomax.agents.search.train.grpo.config import PlayConfig, RunConfig, SearcherGRPOConfig
 from loomax.agents.search.world.config import CHAINS, LARGEST, Task, WorldConfig
 from loomax.agents.search.world.vocabulary import Vocabulary
 from loomax.models.lm.config import LMConfig
@@ -74,6 +80,30 @@ def debug() -> SearcherConfig:
     )
 
 
+def score() -> SearcherConfig:
+    """Learns to score its own drafts, from a trained searcher, and goes on with what it knows."""
+    made = searcher()
+    lesson = replace(
+        made.lessons[-1],
+        rows=StageConfig(length=384, batch=8, steps=600, lr=1e-3, end_lr=1e-4),
+        scored=ScoredConfig(share=0.5),
+    )
+    return replace(
+        made,
+        name="searcher-score",
+        lessons=(lesson,),
+        optimiser=replace(made.optimiser, warmup=50),
+    )
+
+
+def score_debug() -> SearcherConfig:
+    """Everything that the other one does, in seconds, to no effect: its parameters are drawn."""
+    made = debug()
+    scored = ScoredConfig(share=0.5, questions=4, samples=2)
+    lesson = replace(made.lessons[-1], scored=scored)
+    return replace(made, name="searcher-score-debug", lessons=(lesson,), init=DRAW)
+
+
 def grpo() -> SearcherGRPOConfig:
     """Learns from its own runs; most questions are of the kinds that the lessons left hard."""
     chains = tuple(replace(task, share=0.25) for task in CHAINS)
@@ -100,5 +130,6 @@ def grpo_debug() -> SearcherGRPOConfig:
 
 
 CONFIGS: dict[str, RunConfig] = {
-    config.name: config for config in (searcher(), debug(), grpo(), grpo_debug())
+    config.name: config
+    for config in (searcher(), debug(), score(), score_debug(), grpo(), grpo_debug())
 }

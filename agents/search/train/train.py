@@ -54,15 +54,17 @@ def trainer_of(config: RunConfig, run_dir: Path, mesh: Mesh | None) -> WorldTrai
     """The trainer for a configuration.
 
     Raises:
-        ValueError: several processes are to play.
+        ValueError: several processes are to play, or to draft.
     """
-    if not isinstance(config, SearcherGRPOConfig):
-        return ExpertTrainer(config, run_dir, mesh)
-    if jax.process_count() > 1:
+    alone = isinstance(config, SearcherGRPOConfig) or config.scores
+    if alone and jax.process_count() > 1:
         raise ValueError(
-            f"{jax.process_count()} processes: the agents of a step play in one; start it alone"
+            f"{jax.process_count()} processes: the agents of a step play in one, and drafts are "
+            "made in one; start it alone"
         )
-    return GRPOTrainer(config, run_dir, mesh)
+    if isinstance(config, SearcherGRPOConfig):
+        return GRPOTrainer(config, run_dir, mesh)
+    return ExpertTrainer(config, run_dir, mesh)
 
 
 def make_result(

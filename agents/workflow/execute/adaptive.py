@@ -84,6 +84,7 @@ class AdaptiveExecutor:
         shapes = jax.tree.map(_shape, inputs)
         self._inputs, self._devices, self._donate = shapes, devices, donate
         self._workflow = trace(program, *shapes, batch=self.config.batch)
+        self._background = {call.stage for call in self._workflow.calls if call.background}
         self._watch = Watch(clock)
         self.iterations = 0
         self._follow(profile)
@@ -136,7 +137,7 @@ class AdaptiveExecutor:
 
     def _seconds(self, name: str, what: Watched) -> float:
         if name not in self._fits:
-            self._fits[name] = fit(self.profile.stage(name))
+            self._fits[name] = fit(self.profile.stage(name), name in self._background)
         return self._fits[name].option(what.batch, what.devices).seconds
 
     def _names(self, piece: Piece) -> list[str]:

@@ -108,17 +108,18 @@ class Builder:
                 f"the plan fuses {', '.join(plan.units)}, of which some are not fusable: run those "
                 "apart"
             )
-        programs = {call: self._call(call, mesh, self.parts) for call in calls_of(steps)}
+        where = mesh, plan.devices, self.parts
+        programs = {call: self._call(call, *where) for call in calls_of(steps)}
         return programs[step] if isinstance(step, CallStep) else LoopNode(step, programs)
 
-    def _call(self, call: CallStep, mesh: Mesh, parts: int) -> Node:
+    def _call(self, call: CallStep, mesh: Mesh, devices: int, parts: int) -> Node:
         program = call_program(call, self.layout, mesh, parts)
         if isinstance(program, Program):
             self.programs.append(program)
         else:
             self.host_calls.append(program)
         reads = variables(call.args)
-        return self._watched(program, (call,), reads, call.outs, mesh.size, parts)
+        return self._watched(program, (call,), reads, call.outs, devices, parts)
 
     def _watched(
         self,
@@ -137,8 +138,12 @@ class Builder:
 
     def _ring(self, ring: Ring, step: LoopStep, first: int) -> Node:
         meshes = self._stations(ring, step, first)
+        devices = {station.stage: station.devices for station in ring.stations}
         parts = self.parts * ring.turns
-        programs = {call: self._call(call, meshes[call.name], parts) for call in calls_of((step,))}
+        programs = {
+            call: self._call(call, meshes[call.name], devices[call.name], parts)
+            for call in calls_of((step,))
+        }
         return RingNode(step, programs, self.layout, ring.turns, reads_of_body(step))
 
     def _stations(self, ring: Ring, step: LoopStep, first: int) -> dict[str, Mesh]:

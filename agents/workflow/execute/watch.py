@@ -33,6 +33,7 @@ class Watched:
 
     Args:
         batch: items of a call, over all devices.
+        devices: 0 for a stage outside of them.
     """
 
     pieces: tuple[Piece, ...]

@@ -79,7 +79,8 @@ def _stage(name: str, pool: Pool, kind: str) -> Stage:
                 found = jax.tree.map(jnp.asarray, found)
         return (args[0], found) if config.stateful else found
 
-    return Stage(name, run, fusable=False, background=True)
+    multiple = config.rows_each if config.stateful else 1
+    return Stage(name, run, fusable=False, background=True, multiple=multiple)
 
 
 def _check_arguments(name: str, config: PoolConfig, args: tuple) -> None:

@@ -71,10 +71,13 @@ def cases_of(
     numbers = {len(devices), *(2**i for i in range(int(math.log2(len(devices))) + 1))}
     found = []
     for name, step in subjects(recorded).items():
-        splits = all(call.stage.batch_axis is not None for call in calls_of((step,)))
+        stages = [call.stage for call in calls_of((step,))]
+        splits = all(stage.batch_axis is not None for stage in stages)
+        multiple = math.lcm(*(stage.multiple for stage in stages))
         for parts in sorted(set(counts)) if splits else [1]:
             for number in sorted(numbers):
-                if layout.batch % (parts * number) == 0:
+                whole = parts == 1 or layout.batch % (parts * multiple) == 0
+                if whole and layout.batch % (parts * number) == 0:
                     found.append(_case(name, step, layout, parts, devices[:number]))
     return found
 

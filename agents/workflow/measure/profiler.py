@@ -173,6 +173,7 @@ def _measured(
     stages: dict[str, list[Measurement]] = {}
     for i, case in enumerate(cases):
         stages.setdefault(case.name, []).append(found[i])
-    profile = Profile(kind, {name: StageProfile(tuple(rows)) for name, rows in stages.items()})
+    rows = {name: StageProfile(tuple(measured)) for name, measured in stages.items()}
+    profile = Profile(kind, rows, source)
     errors = {name: fit(stage).error for name, stage in profile.stages.items()}
     return Measured(profile, source, errors, cached)

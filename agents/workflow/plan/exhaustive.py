@@ -6,15 +6,15 @@ only where they are equal in everything that a cost can depend on.
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from loomax.agents.workflow.hardware import Hardware
 from loomax.agents.workflow.plan.choose import find_plan
-from loomax.agents.workflow.plan.config import MODES, PlanConfig
+from loomax.agents.workflow.plan.config import PlanConfig
 from loomax.agents.workflow.plan.front import LATENCY
-from loomax.agents.workflow.plan.problem import Link, Option, Problem, Unit, table_options
-from loomax.agents.workflow.plan.ring import Ring, Station
+from loomax.agents.workflow.plan.problem import Option, Problem
+from loomax.agents.workflow.plan.random_cases import Case, random_case
 from loomax.agents.workflow.plan.search import Search
 from loomax.agents.workflow.plan.tree import cost
 
@@ -124,66 +124,19 @@ def _distinct(rows: np.ndarray) -> np.ndarray:
     return rows[new]
 
 
-def random_problem(rng: np.random.Generator, most_units: int = 5) -> tuple[Problem, PlanConfig]:
-    """A small problem with any graph, arbitrary times, and memory that often binds.
-
-    Times need not fall with devices, and larger problems have fewer ways to run a stage, so that
-    all plans can be listed.
-    """
-    count = int(rng.integers(1, most_units + 1))
-    devices = int(rng.integers(1, 9))
-    batch = 8
-    # Five units with all the choices of one have too many plans to list.
-    counts = ((1, 2, 4), (1, 4), (1, 2), (1,))[int(rng.integers(2 * (count > 3), 4))]
-    ways = (devices, devices, 4, 2, 3 - len(counts))[count - 1]
-    units = []
-    for index in range(count):
-        chosen = [int(n) for n in rng.permutation(devices)[:ways] + 1]
-        scales = rng.random() < 0.6
-        table = {
-            batch // k: [_random_option(rng, n, k if scales else 1, False) for n in chosen]
-            + [_random_option(rng, n, 1, True) for n in chosen[: int(rng.random() < 0.2)]]
-            for k in counts
-        }
-        fusable, splits = rng.random(2) < (0.7, 0.8)
-        parts = (("a", 0.5, 2), ("b", 0.5, 2)) if rng.random() < 0.2 else ()
-        way = table_options(table), bool(fusable), bool(splits), parts
-        units.append(Unit(f"s{index}", *way))
-    density = rng.random()
-    links = tuple(
-        Link(a, b, int(rng.integers(0, 3)))
-        for b in range(count)
-        for a in range(b)
-        if rng.random() < density
-    )
-    memory = int(rng.integers(6, 26))
-    link, host, local = (float(rng.choice([1, 4, 16, 64])) for _ in range(3))
-    # Free transfers and calls in most problems, so that pipelines pay.
-    latency, dispatch = (float(rng.random() < 0.25) for _ in range(2))
-    hardware = Hardware("test", devices, memory, link, host, local, latency, dispatch)
-    modes = tuple(mode for mode in MODES if rng.random() < 0.85) or MODES
-    return Problem(tuple(units), links, batch, hardware), PlanConfig(modes, counts)
-
-
-def _random_option(rng: np.random.Generator, devices: int, share: int, alone: bool) -> Option:
-    whole, resident, working = (int(x) for x in rng.integers([1, 0, 0], [13, 7, 5]))
-    seconds = whole / share
-    # A ring of one station; it cannot be fused.
-    turns = int(rng.integers(1, 3))
-    ring = Ring((Station("ring", devices, seconds / turns),), turns, 1) if alone else None
-    return Option(devices, seconds, resident, working, ring)
-
-
-def mismatches(cases: int, seed: int = 0, most_units: int = 5) -> list[int]:
+def mismatches(
+    cases: int, seed: int = 0, draw: Callable[[np.random.Generator], Case] = random_case
+) -> list[int]:
     """The random cases in which the planner's plan is not the fastest; none is right."""
     wrong = []
-    for case in range(cases):
-        problem, config = random_problem(np.random.default_rng([seed, case]), most_units)
-        plan, least = find_plan(problem, config), least_seconds(problem, config)
+    for number in range(cases):
+        case = draw(np.random.default_rng([seed, number]))
+        problem, config = case.problem, case.config
+        plan, least = find_plan(problem, config), least_seconds(case.every, config)
         found = math.inf if plan is None else cost(plan).latency_s
         # What the search believes, without the bound of a first plan, has to be true as well.
         front = Search(problem, config).front(problem.everything, problem.batch)
         believed = min(front.values[:, LATENCY], default=math.inf)
         if not all(math.isclose(x, least, rel_tol=1e-9) for x in (found, believed)):
-            wrong.append(case)
+            wrong.append(number)
     return wrong

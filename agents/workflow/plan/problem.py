@@ -43,6 +43,7 @@ class Unit:
         parts: (stage, share of the seconds, times called), for the timeline.
         residents: (name, share of the resident bytes): units that name the same thing hold it once
             in one program.
+        background: stages of it that work outside of the devices.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Unit:
     splits: bool = True
     parts: tuple[tuple[str, float, int], ...] = ()
     residents: tuple[tuple[str, float], ...] = ()
+    background: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

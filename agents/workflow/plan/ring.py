@@ -8,6 +8,7 @@ class Station:
     """A stage of a cycle on devices of its own.
 
     Args:
+        devices: none where the stage works outside of them.
         seconds: of one call on one part of the batch.
         transfer_s: to hand that part to the next station.
     """

@@ -78,13 +78,21 @@ def test_stages_that_are_not_jax(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_microbatches_are_multiples(tmp_path):
+    host = Stage("host", lambda x: x + 1, fusable=False, multiple=4)
+    options = dict(batch=8, microbatches=(1, 2, 4), rounds=1, folder=tmp_path)
+    measured = measure(lambda x: turn(host(x)), X, devices=jax.devices()[:1], **options)
+    assert set(rows(measured, "host")) == {(8, 1), (4, 1)}
+    assert set(rows(measured, "turn")) == {(8, 1), (4, 1), (2, 1)}
+
+
 def test_an_estimate_is_called_one(tmp_path, monkeypatch):
     # The host compiler in place of libtpu's: it says nothing about time.
     monkeypatch.setattr(profiler, "topology_mesh", lambda name: jax.make_mesh((2,), ("x",)))
     monkeypatch.setattr(profiler, "estimate_options", lambda generation: {})
     options = dict(batch=8, microbatches=(1,), topology="v5e:1x2", folder=tmp_path)
     measured = estimate(program, W, X, **options)
-    assert measured.source == "estimate"
+    assert measured.source == measured.profile.source == "estimate"
     assert rows(measured, "act")[8, 1].resident_bytes == 16 * 16 * 4
     assert all(m.seconds > 0 for m in rows(measured, "train").values())
     host = Stage("host", lambda x: x + 1, fusable=False)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,14 @@ PROFILE = Profile(
 def test_a_file_keeps_a_profile(tmp_path):
     write_profile(PROFILE, tmp_path / "profile.json")
     assert read_profile(tmp_path / "profile.json", "cpu") == PROFILE
+
+
+def test_a_file_says_where_its_seconds_are_from(tmp_path):
+    path = tmp_path / "profile.json"
+    write_profile(replace(PROFILE, source="estimate"), path)
+    assert read_profile(path, "cpu").source == "estimate"
+    path.write_text(changed(lambda d: None))
+    assert read_profile(path, "cpu").source == "measured"
 
 
 def changed(change) -> str:
@@ -56,6 +65,7 @@ def measurement(data: dict) -> dict:
         (lambda d: d.update(version=2), "version 2, known is 1: profile again"),
         (lambda d: d.update(device_kind="TPU v5e"), "measured on 'TPU v5e', asked for 'cpu'"),
         (lambda d: d.update(device_kinds=""), "unknown field 'device_kinds': did you mean dev"),
+        (lambda d: d.update(source="guess"), "unknown source 'guess': choose from measured"),
         (lambda d: d.pop("stages"), "profile has no 'stages'"),
         (lambda d: d.update(stages=[]), "stages is not an object"),
         (lambda d: d["stages"]["act"].update(measurements=0), "'act': measurements is not a list"),
@@ -133,6 +143,21 @@ def test_one_measurement_is_taken_as_proportional(points):
     batch, devices = points[0]
     assert found.option(4 * batch, devices).seconds == pytest.approx(4 * seconds(batch, devices))
     assert found.left_out_error == math.inf and found.error < 1e-9
+
+
+def test_work_in_the_background_is_the_same_beside_any_devices():
+    rows = tuple(Measurement(b, n, 0.1 + 0.01 * b, 9, 7) for b in (8, 16) for n in (2, 4))
+    found = fit(StageProfile(rows), background=True)
+    assert found.fewest == 2 and found.error < 1e-9
+    assert found.option(32, 16).seconds == pytest.approx(0.42)
+    alone = found.option(16, 0)
+    assert (alone.devices, alone.resident_bytes, alone.working_bytes) == (0, 0, 0)
+    assert alone.seconds == pytest.approx(0.26)
+    assert found.inside(16, 0) and not found.inside(32, 0)
+    # From one device count alone: what would be shared of a stage on devices.
+    single = StageProfile(rows[::2])
+    assert fit(single, background=True).option(16, 8).seconds == pytest.approx(0.26)
+    assert fit(single).option(16, 8).seconds < 0.2
 
 
 def test_predictions_are_never_negative():

@@ -9,9 +9,10 @@ import pytest
 from loomax.agents.workflow.hardware import Hardware
 from loomax.agents.workflow.plan.choose import choose, find_plan
 from loomax.agents.workflow.plan.config import PlanConfig
-from loomax.agents.workflow.plan.exhaustive import least_seconds, mismatches, random_problem
+from loomax.agents.workflow.plan.exhaustive import least_seconds, mismatches
 from loomax.agents.workflow.plan.front import LATENCY
 from loomax.agents.workflow.plan.problem import Link, Option, Problem, Unit, table_options
+from loomax.agents.workflow.plan.random_cases import random_cycle, random_problem
 from loomax.agents.workflow.plan.ring import Ring, Station
 from loomax.agents.workflow.plan.search import Search
 from loomax.agents.workflow.plan.tree import Chunks, Run, Shared, Space, cost, runs
@@ -19,6 +20,21 @@ from loomax.agents.workflow.plan.tree import Chunks, Run, Shared, Space, cost, r
 
 def test_no_plan_is_faster_in_random_cases():
     assert mismatches(16, seed=11) == []
+
+
+def test_no_plan_of_a_cycle_is_faster():
+    assert mismatches(200, seed=5, draw=random_cycle) == []
+
+
+def test_random_cycles_are_of_every_kind():
+    seen = set()
+    for number in range(20):
+        case = random_cycle(np.random.default_rng([5, number]))
+        plan = find_plan(case.problem, case.config)
+        for run in runs(plan) if plan is not None else ():
+            stations = run.ring.stations if run.ring else ()
+            seen |= {(bool(s.devices), run.ring.turns > 1) for s in stations}
+    assert seen == {(False, False), (False, True), (True, False), (True, True)}
 
 
 def trees(problem, config, group: frozenset, size: int):

@@ -101,6 +101,14 @@ def test_nested_loops_multiply():
     assert edges(workflow) == {("step", "step", True): 12 * 32}
 
 
+def test_what_works_in_the_background():
+    outside = Stage("outside", lambda x: x, fusable=False, background=True, multiple=2)
+    (call,) = trace(outside, OBS).calls
+    assert (call.fusable, call.background, call.multiple) == (False, True, 2)
+    with pytest.raises(ValueError, match="stage 's': multiple is 0: give 1 or more"):
+        Stage("s", lambda x: x, multiple=0)
+
+
 def test_an_edge_to_nowhere():
     with pytest.raises(ValueError, match="leads to 'b': there is a"):
         Workflow((Call("a", "a", (), None),), (Edge("a", "b", 1.0),), 8)

@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 from loomax.agents.pretrain.config import AdamWConfig, PretrainConfig, ScoreConfig, StageConfig
 from loomax.agents.rl.bounds import at_least_one
 from loomax.agents.rl.loss_config import GroupConfig, GRPOLossConfig
-from loomax.agents.search.train.config import ExamConfig, SearcherConfig, check_words
+from loomax.agents.search.train.config import DRAW, ExamConfig, SearcherConfig, check_words
 from loomax.agents.search.world.config import MIXTURE, Task, WorldConfig
 from loomax.models.lm.config import LMConfig
 from loomax.runtime.axes import MeshConfig
 
 # Rows of rollouts are padded to a multiple of so many predicted tokens, so that few programs do.
 COLUMNS = 128
-# In place of a file: parameters are drawn.
-DRAW = "draw"
 
 
 @dataclass(frozen=True)

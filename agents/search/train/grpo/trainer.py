@@ -3,7 +3,6 @@
 import time
 
 import jax
-from jaxtyping import PyTree
 
 from loomax.agents.pretrain.learner import TrainState
 from loomax.agents.pretrain.train import due
@@ -13,7 +12,6 @@ from loomax.agents.search.train.grpo.config import SearcherGRPOConfig
 from loomax.agents.search.train.grpo.learner import GRPOLearner, Rollouts
 from loomax.agents.search.train.grpo.play import Game, play
 from loomax.agents.search.train.trainer import WorldTrainer
-from loomax.models.lm import safetensors
 from loomax.runtime.metrics import MetricsWriter, check_finite
 from loomax.runtime.preemption import preemption, stop
 from loomax.runtime.progress import Progress
@@ -62,14 +60,6 @@ class GRPOTrainer(WorldTrainer[SearcherGRPOConfig]):
     def searcher(self, state: TrainState) -> Searcher:
         """The newest parameters, for an engine that is closed before they are given away."""
         return Searcher(trained_model(self.settings), state.params, self.world.config.sizes)
-
-    def reference(self) -> PyTree:
-        """The parameters that the run started from."""
-        shapes, where = self.abstract()
-        if self.config.init:
-            return safetensors.load(self.config.init, self.config.model, where.params)
-        key = jax.random.fold_in(self.key, 0)
-        return jax.jit(self.learner.draw, out_shardings=where)(key=key).params
 
     def placed(self, rollouts: Rollouts) -> Rollouts:
         """Rows over all devices that share the batch."""

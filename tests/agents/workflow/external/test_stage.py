@@ -133,7 +133,7 @@ def test_a_watch_waits_for_the_workers(pool, wanted):
     inputs, watch = (WEIGHTS, rows_of(pool), SEEDS), Watch(on=True)
     same(Executor(program_of(pool), PLANS["pipelined"], *inputs, watch=watch)(*inputs), wanted)
     seen = [(what.pieces[0].joined, what.batch, what.devices) for what, _ in watch.take()]
-    turn = [("act", 6, 2), ("simulate", 6, 2)]
+    turn = [("act", 6, 2), ("simulate", 6, 0)]
     assert seen == [("begin", 12, 2), *(2 * ROUNDS * turn), ("learn", 12, 2)]
 
 
