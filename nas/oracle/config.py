@@ -11,7 +11,8 @@ class CpuConfig:
         rounds: samples of a program before its noise is judged.
         repeats: how often `rounds` more are taken at most, while the noise is above its bound.
         noise: bound on how far the median may be above the best sample, as a share.
-        sample_seconds: of one sample: short programs run several times in it.
+        sample_seconds: of one sample: short programs run many times in it, so that calling them
+            (about 0.2 ms) does not count.
         group: programs that take turns with each other.
         max_load: cores that others may keep busy.
 
@@ -19,10 +20,10 @@ class CpuConfig:
         ValueError: a setting is out of range.
     """
 
-    rounds: int = 5
-    repeats: int = 3
+    rounds: int = 12
+    repeats: int = 4
     noise: float = 0.1
-    sample_seconds: float = 0.004
+    sample_seconds: float = 0.02
     group: int = 16
     max_load: float = 0.5
 

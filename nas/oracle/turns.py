@@ -1,5 +1,6 @@
 """Timing programs in turns, so that a slow minute hits all of them. Imports no JAX."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,9 @@ from loomax.nas.oracle.reading import Reading
 
 # Does its work so many times, and returns when it is done.
 Run = Callable[[int], None]
+# A sample as long as this share of what is wanted will do.
+ENOUGH = 0.8
+GROWTHS = 8
 
 
 def take_turns(
@@ -29,11 +33,7 @@ def take_turns(
         run(times)
         return (clock() - start) / times
 
-    counts = []
-    for run in runs:
-        run(1)  # the first call touches memory that later ones find warm
-        spent = max(sample(run, 1), 1e-7)
-        counts.append(max(1, round(config.sample_seconds / spent)))
+    counts = [_count(run, config.sample_seconds, sample) for run in runs]
     samples: list[list[float]] = [[] for _ in runs]
     for _ in range(config.repeats):
         for _ in range(config.rounds):
@@ -43,6 +43,18 @@ def take_turns(
         if all(reading.noise <= config.noise for reading in readings):
             break
     return readings
+
+
+def _count(run: Run, seconds: float, sample: Callable[[Run, int], float]) -> int:
+    """How often a run works in a sample. Calling it takes time, too, so one call tells little."""
+    run(1)  # the first call touches memory that later ones find warm
+    times = 1
+    for _ in range(GROWTHS):
+        spent = times * sample(run, times)
+        if spent >= ENOUGH * seconds:
+            break
+        times = math.ceil(times * min(10.0, seconds / max(spent, 1e-7)))
+    return times
 
 
 def _reading(samples: Sequence[float]) -> Reading:

@@ -10,15 +10,15 @@ from loomax.nas.oracle.turns import take_turns
 class Machine:
     """Programs that take known times, of which every third sample is disturbed."""
 
-    def __init__(self, seconds: dict[str, float], disturbed: float):
-        self.now, self.order, self._disturbed = 0.0, [], disturbed
+    def __init__(self, seconds: dict[str, float], disturbed: float, call: float = 0.0):
+        self.now, self.order, self._disturbed, self._call = 0.0, [], disturbed, call
         self.runs = [self._run(name, value) for name, value in seconds.items()]
 
     def _run(self, name: str, seconds: float):
         def run(times: int) -> None:
             self.order.append((name, times))
             slow = self._disturbed if len(self.order) % 3 == 0 else 1.0
-            self.now += seconds * times * slow
+            self.now += self._call + seconds * times * slow
 
         return run
 
@@ -30,14 +30,21 @@ def test_the_best_sample_counts_and_programs_take_turns():
     machine = Machine({"a": 0.01, "b": 0.05}, disturbed=1.5)
     readings = take_turns(machine.runs, CONFIG, lambda: machine.now)
     assert [reading.seconds for reading in readings] == pytest.approx([0.01, 0.05])
-    timed = machine.order[4:]
-    assert [name for name, _ in timed] == ["a", "b"] * (len(timed) // 2)
+    timed = machine.order[-8:]
+    assert [name for name, _ in timed] == ["a", "b"] * 4
 
 
 def test_short_programs_run_several_times_in_a_sample():
     machine = Machine({"a": 0.01, "b": 0.05}, disturbed=1.0)
     take_turns(machine.runs, CONFIG, lambda: machine.now)
-    assert set(machine.order[4:]) == {("a", 10), ("b", 2)}
+    assert set(machine.order[-8:]) == {("a", 10), ("b", 2)}
+
+
+def test_the_cost_of_a_call_is_not_taken_for_the_programs():
+    """One that takes 200 times as long as the program, so that a first guess is far off."""
+    machine = Machine({"a": 5e-5}, disturbed=1.0, call=1e-2)
+    (reading,) = take_turns(machine.runs, CONFIG, lambda: machine.now)
+    assert reading.seconds == pytest.approx(5e-5, rel=0.15)
 
 
 def test_noise_is_the_median_over_the_best_and_asks_for_more_rounds():
