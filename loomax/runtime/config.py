@@ -88,13 +88,19 @@ def take_flag(argv: Sequence[str], flag: str) -> tuple[bool, list[str]]:
 
 
 def field_paths(config: Any, prefix: str = "") -> list[str]:
-    """Names of all fields of a dataclass as the command line spells them, nested ones dotted."""
+    """Names of all fields of a dataclass as the command line spells them, nested ones dotted.
+
+    Those of dataclasses in a tuple have their place in it: `stages.0.steps`.
+    """
     paths = []
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), prefix + _spelling(field.name)
         paths.append(name)
-        if dataclasses.is_dataclass(value):
-            paths += field_paths(value, name + ".")
+        items = enumerate(value) if isinstance(value, tuple) else ()
+        nested = {f"{name}.{place}": item for place, item in items} or {name: value}
+        for path, item in nested.items():
+            if dataclasses.is_dataclass(item):
+                paths += field_paths(item, path + ".")
     return paths
 
 

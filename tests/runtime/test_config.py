@@ -38,6 +38,12 @@ class Ball:
 
 
 @dataclass(frozen=True)
+class Worlds:
+    balls: tuple[Ball, ...] = (Ball(), Ball())
+    sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Config:
     name: str = "small"
     loss: Loss = field(default_factory=Loss)
@@ -108,6 +114,15 @@ def test_field_paths():
     paths = ["name", "loss", "loss.lr", "loss.kind", "sizes", "auto-reset", "limit"]
     paths += ["world", "world.reach"]
     assert field_paths(Config()) == paths
+    assert field_paths(Worlds()) == ["balls", "balls.0.mass", "balls.1.mass", "sizes"]
+
+
+def test_a_field_inside_of_a_tuple_is_overridden(capsys):
+    worlds = parse({"two": Worlds()}, ["--balls.1.mass", "5"], "prog", "What it does.")
+    assert worlds == Worlds((Ball(), Ball(5.0)))
+    with pytest.raises(SystemExit):
+        parse({"two": Worlds()}, ["--balls.1.mas", "5"], "prog", "What it does.")
+    assert "did you mean --balls.1.mass?" in capsys.readouterr().err
 
 
 def test_merge_takes_back_what_json_held():
@@ -120,11 +135,6 @@ def test_merge_takes_back_what_json_held():
 
 
 def test_merge_rebuilds_dataclasses_in_a_tuple():
-    @dataclass(frozen=True)
-    class Worlds:
-        balls: tuple[Ball, ...] = (Ball(),)
-        sizes: tuple[int, ...] = ()
-
     worlds = Worlds((Ball(1.0), Ball(5.0)), (3, 4))
     held = json.loads(json.dumps(dataclasses.asdict(worlds)))
     assert merge(Worlds(), held) == worlds
