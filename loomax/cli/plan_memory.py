@@ -51,7 +51,11 @@ def run(argv: Sequence[str], prog: str) -> None:
     start_jax(options.target)
 
     from loomax.agents.fitting import subject_of
+    from loomax.memory.report.budget_file import read_budget
     from loomax.runtime.target import parse_target
+
+    if options.check and options.check != options.record:
+        read_budget(options.check)  # a file that cannot be read is told before anything is compiled
 
     config = named[chosen]
     target = parse_target(options.target, config.mesh)

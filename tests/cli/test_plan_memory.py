@@ -32,8 +32,7 @@ def test_a_budget_is_searched_and_what_was_tried_is_drawn(capsys, tmp_path):
 
 def test_a_recorded_step_is_within_its_own_budget_and_not_within_a_smaller(capsys, tmp_path):
     path = tmp_path / "budget.json"
-    assert main([*CONFIG, "--record", str(path)]) == 0
-    assert main([*CONFIG, "--check", str(path)]) == 0
+    assert main([*CONFIG, "--record", str(path), "--check", str(path)]) == 0
     assert f"within {path}" in capsys.readouterr().out
     held = json.loads(path.read_text())
     (entry,) = held["entries"]
@@ -57,7 +56,8 @@ def test_a_recorded_step_is_within_its_own_budget_and_not_within_a_smaller(capsy
         ([*CONFIG, "--check", "absent.json"], "absent.json"),
     ],
 )
-def test_wrong_use_is_one_line(capsys, words, message):
+def test_wrong_use_is_one_line_before_anything_is_compiled(capsys, monkeypatch, words, message):
+    monkeypatch.setattr(plan_memory, "report", None)
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
