@@ -11,8 +11,8 @@ from loomax.agents.workflow.simulate import simulate
 from loomax.agents.workflow.tasks import placements
 
 ESTIMATED = (
-    "estimate   nothing ran: all seconds are the compiler's own, which counts the body of a loop "
-    "once"
+    "estimate   nothing ran: all seconds are the compiler's own; a loop whose rounds depend on "
+    "data counts as one"
 )
 
 

@@ -21,6 +21,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import Mesh
 
 from loomax.runtime.axes import MeshConfig
+from loomax.runtime.cycles import loop_factor
 from loomax.runtime.mesh import make_mesh
 
 GIB = 2**30
@@ -197,6 +198,20 @@ def report(compiled: Any) -> CompileReport:
         optimal_seconds=seconds,
         sentinels=sentinels,
     )
+
+
+def estimated_seconds(compiled: Any) -> float:
+    """The compiler's seconds with loops multiplied out, where their trips are known; above 0.
+
+    Of a program that cannot be printed (libtpu 0.0.52 cannot print every asynchronous operation)
+    each loop's body counts once.
+    """
+    try:
+        factor = loop_factor(compiled.as_text())
+    except jax.errors.JaxRuntimeError:
+        factor = 1.0
+    # The roofline may say 0 for a program that only moves data.
+    return factor * max(report(compiled).optimal_seconds, 1e-9)
 
 
 def _without_sentinels(compiled: Any, seconds: float) -> tuple[float, int]:

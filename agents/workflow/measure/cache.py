@@ -11,7 +11,7 @@ from loomax.agents.workflow.profile import Measurement
 from loomax.runtime.compile import cache_folder
 from loomax.runtime.files import atomic_write
 
-VERSION = 1
+VERSION = 2
 
 
 def file_of(text: str, kind: str, devices: int, rounds: int, folder: Path | None = None) -> Path:

@@ -18,7 +18,13 @@ from loomax.agents.workflow.fit import fit
 from loomax.agents.workflow.measure.cache import file_of, load, save
 from loomax.agents.workflow.measure.cases import Case, cases_of, values_of
 from loomax.agents.workflow.profile import Measurement, Profile, StageProfile
-from loomax.runtime.aot import estimate_options, report, topology_mesh
+from loomax.runtime.aot import (
+    estimate_options,
+    estimated_seconds,
+    report,
+    topology_mesh,
+    uncached,
+)
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,8 @@ class Measured:
     """A profile and how far to trust it.
 
     Args:
-        source: "measured", or "estimate" where the seconds are the compiler's own roofline
-            (`loomax.runtime.aot.SECONDS_NOTE`) and only the bytes are facts.
+        source: "measured", or "estimate" where the seconds are the compiler's own roofline, loops
+            multiplied out (`loomax.runtime.aot.estimated_seconds`), and only the bytes are facts.
         errors: of each stage, the largest relative error of its fit at a measured point.
         cached: measurements that were on disk.
     """
@@ -78,7 +84,7 @@ def measure(
         given = {i: cases[i].inputs(values, layout) for i in left}
         seconds = _take_turns({i: (cases[i], given[i]) for i in left}, rounds)
         for i in left:
-            found[i] = _measurement(cases[i], seconds[i], {})
+            found[i] = _measurement(cases[i], seconds[i], _peak_bytes(cases[i]))
             path = files[i]
             if path is not None:
                 save(path, found[i])
@@ -116,9 +122,9 @@ def estimate(
         known = load(path) if path else None
         cached += known is not None
         if known is None:
-            # The roofline may say 0 for a program that only moves data.
-            compiled = report(case.work.lower().compile(compiler_options=options))
-            known = _measurement(case, max(compiled.optimal_seconds, 1e-9), options)
+            with uncached():
+                compiled = case.work.lower().compile(compiler_options=options)
+            known = _measurement(case, estimated_seconds(compiled), report(compiled).peak_bytes)
             if path is not None:
                 save(path, known)
         found[i] = known
@@ -155,12 +161,17 @@ def _take_turns(cases: dict[int, tuple[Case, Values]], rounds: int) -> dict[int,
     return {i: statistics.median(times[1:]) for i, times in spent.items()}
 
 
-def _measurement(case: Case, seconds: float, options: dict[str, str]) -> Measurement:
-    working = case.io_bytes
-    if not isinstance(case.work, HostCall):
-        peak = report(case.work.lower().compile(compiler_options=options)).peak_bytes
-        working = max(0, peak - case.resident_bytes)
-    return Measurement(case.batch, case.devices, seconds, case.resident_bytes, working)
+def _peak_bytes(case: Case) -> int | None:
+    """Of its program on one device; None of what is not JAX."""
+    if isinstance(case.work, HostCall):
+        return None
+    return report(case.work.lower().compile()).peak_bytes
+
+
+def _measurement(case: Case, seconds: float, peak_bytes: int | None) -> Measurement:
+    resident = case.resident_bytes
+    working = case.io_bytes if peak_bytes is None else max(0, peak_bytes - resident)
+    return Measurement(case.batch, case.devices, seconds, resident, working)
 
 
 def _measured(

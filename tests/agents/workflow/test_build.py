@@ -126,7 +126,9 @@ def test_a_report():
         assert rows[name][1] == ("-" if plan is None else f"{cost(plan).latency_s:.4g}")
     assert rows["fused"][1] == "-"
     assert "estimate" not in printed
-    assert "counts the body of a loop once" in describe(choice, replace(PROFILE, source="estimate"))
+    assert "all seconds are the compiler's own" in describe(
+        choice, replace(PROFILE, source="estimate")
+    )
     assert "the plan goes beyond" in printed  # 8 devices were not measured.
     timeline = simulate(choice.plan, parts=parts(choice))
     assert timeline.seconds == pytest.approx(choice.seconds)
