@@ -1,6 +1,7 @@
 """A plan for a configuration's iteration of reinforcement learning: profile, hardware, choice."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Traced:
         source: where the profile is from.
         bytes_per_device: memory of a device.
         rates: of its links, where they were measured.
+        program, inputs: the iteration; arrays, or shapes where nothing runs.
     """
 
     workflow: Workflow
@@ -46,6 +48,8 @@ class Traced:
     devices: int
     bytes_per_device: int
     rates: Rates | None = None
+    program: Callable | None = None
+    inputs: tuple[Any, ...] = ()
 
 
 def profile_rl(
@@ -85,7 +89,8 @@ def profile_rl(
     iteration, inputs = make_iteration(parts), _inputs(parts, drawn=topology is None)
     workflow = trace(iteration, *inputs, batch=batch)
     if known is not None:
-        return Traced(workflow, known, f"from {profile}", len(pool), size)
+        ran = {"program": iteration, "inputs": inputs}
+        return Traced(workflow, known, f"from {profile}", len(pool), size, **ran)
     if topology is None:
         found = measure(iteration, *inputs, batch=batch, devices=pool, rounds=rounds)
         source = f"{found.source}, {found.cached} points known before"
@@ -93,7 +98,7 @@ def profile_rl(
     else:
         found = estimate(iteration, *inputs, batch=batch, topology=topology)
         source, rates = f"{found.source} of the TPU compiler, nothing ran", None
-    return Traced(workflow, found.profile, source, len(pool), size, rates)
+    return Traced(workflow, found.profile, source, len(pool), size, rates, iteration, inputs)
 
 
 def choose_plan(

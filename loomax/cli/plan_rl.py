@@ -23,8 +23,9 @@ usage: loomax plan rl --config NAME [OPTIONS] [--field value ...]
                  devices that are not here, what their maker says)
 --host RATE      bytes a second between a device and the host's memory (default: the same)
 --rounds N       times that each stage is timed (default: 5)
+--try N          also run the plan and its rivals N times each, and say which is fastest
 --out DIR        where profile.json and timeline.png go (default: plans/NAME)"""
-NAMES = ("devices", "topology", "profile", "memory", "link", "host", "rounds", "out")
+NAMES = ("devices", "topology", "profile", "memory", "link", "host", "rounds", "try", "out")
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,12 @@ class PlanOptions:
     link: str | None = None
     host: str | None = None
     rounds: str | None = None
+    try_: str | None = None
     out: str | None = None
 
     def number(self, name: str, prog: str) -> int | None:
         """An option that is a whole number of at least 1."""
-        text = getattr(self, name)
+        text = getattr(self, _field(name))
         if text is None:
             return None
         if not text.isdecimal() or int(text) < 1:
@@ -66,12 +68,14 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     rest, given = list(argv), {}
     for name in NAMES:
-        given[name], rest = take_option(rest, f"--{name}", prog)
+        given[_field(name)], rest = take_option(rest, f"--{name}", prog)
     options = PlanOptions(**given)
     if options.devices and options.topology:
         fail(prog, "--devices and --topology: give one of them, a topology has its devices")
     devices = options.number("devices", prog)
-    rounds = options.number("rounds", prog) or 5
+    rounds, tries = options.number("rounds", prog) or 5, options.number("try", prog)
+    if tries and options.topology:
+        fail(prog, "--try and --topology: only what is here can run, give one of them")
     rates = {name: options.size(name, prog) for name in ("memory", "link", "host")}
     config = parse(CONFIGS, rest, prog, DESCRIPTION)
     if options.topology:
@@ -93,6 +97,8 @@ def run(argv: Sequence[str], prog: str) -> None:
     )
     choice = choose_plan(traced, **rates)
     show(traced, choice, config.name, Path(options.out or f"plans/{config.name}"))
+    if tries:
+        show_trial(traced, choice, tries)
 
 
 def show(traced: Any, choice: Any, name: str, folder: Path) -> None:
@@ -117,3 +123,20 @@ def show(traced: Any, choice: Any, name: str, folder: Path) -> None:
         title += ", from the compiler's estimates"
     draw(timeline, folder / "timeline.png", title)
     print(f"\nprofile   {folder / 'profile.json'}\ntimeline  {folder / 'timeline.png'}")
+
+
+def show_trial(traced: Any, choice: Any, rounds: int) -> None:
+    """Runs the plan and its rivals, and says what they took."""
+    import jax
+
+    from loomax.agents.workflow.execute.trial import try_plans
+    from loomax.agents.workflow.report import sketch
+
+    pool = jax.devices()[: traced.devices]
+    trial = try_plans(traced.program, choice, *traced.inputs, rounds=rounds, devices=pool)
+    print(f"\ntried     medians of {rounds}", *trial.lines(), sep="\n")
+    print(f"fastest   {trial.fastest}: {sketch(trial.plan)}")
+
+
+def _field(option: str) -> str:
+    return "try_" if option == "try" else option

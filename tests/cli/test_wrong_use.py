@@ -11,6 +11,8 @@ from loomax.cli.main import main
         ("plan rl --config point-mass --devices 0", "--devices is '0': give a whole number"),
         ("plan rl --config point-mass --rounds some", "--rounds is 'some': give a whole number"),
         ("plan rl --devices 2 --topology v5e:2x2", "--devices and --topology: give one of them"),
+        ("plan rl --try 2 --topology v5e:2x2", "--try and --topology: only what is here can run"),
+        ("plan rl --try no", "--try is 'no': give a whole number of at least 1"),
         ("plan rl --memory much", "--memory: 'much' is no number of bytes: write 15GiB"),
         ("plan rl --topology banana", "unknown topology 'banana': for example v5e:4x4"),
         ("plan rl --topology v5e:0x2", "'0x2' are no sides of a slice: give numbers of at least 1"),
