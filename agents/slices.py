@@ -23,7 +23,7 @@ from loomax.runtime.target import Target, parse_target
 
 Config = PretrainConfig | TrainConfig
 # Of what is kept in the cache folder.
-VERSION = 2
+VERSION = 3
 HEADER = (
     "| config, step | slice | chips | mesh | GiB/chip | of | TFLOP/chip | collectives, GiB/chip |\n"
     "|---|---|---|---|---|---|---|---|"
@@ -115,7 +115,8 @@ def _program(config: Config, target: Target) -> tuple[str, Program]:
         with on_mesh(target.mesh):
             parts = build(config, target.mesh)
             program = update_program(config, parts, abstract_state(parts))
-        return "update", Program(program.run, program.args, key=program.key)
+        title = f"update, {config.rl.rollout.envs} environments"
+        return title, Program(program.run, program.args, key=program.key)
     number = pretrain.largest_stage(config)
     stage, form = config.stages[number], pretrain.form_of(config, number)
     title = f"{stage.batch} x {stage.length} tokens"

@@ -19,10 +19,12 @@ class Options:
     Args:
         configs: of `loomax train` and `loomax train lm`; default: all.
         topologies: slices; v5p:4x8x8 has the 512 cores of a v5p-512.
+        grow: whether batches that do not divide over a slice grow to the least ones that do.
     """
 
     configs: tuple[str, ...] = ()
     topologies: tuple[str, ...] = ("v5e:4x4", "v5e:16x16", "v6e:16x16", "v5p:4x8x8")
+    grow: bool = True
 
 
 def run(argv: Sequence[str], prog: str) -> None:
@@ -38,11 +40,15 @@ def run(argv: Sequence[str], prog: str) -> None:
             fail(prog, unknown("config", name, known))
     prepare()
 
+    from loomax.agents.growth import grown
     from loomax.agents.slices import HEADER, slice_report
+    from loomax.runtime.aot import topology_mesh
     from loomax.runtime.compile import cache_folder
 
     print(HEADER, flush=True)
     for name in options.configs or known:
         for topology in options.topologies:
-            found = slice_report(known[name], topology, cache_folder("slices"))
+            devices = topology_mesh(topology).size
+            config = grown(known[name], devices) if options.grow else known[name]
+            found = slice_report(config, topology, cache_folder("slices"))
             print(found.line(), flush=True)

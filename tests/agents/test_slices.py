@@ -31,7 +31,7 @@ def test_the_line_says_whether_it_fits():
 @pytest.mark.tpu
 def test_both_kinds_of_training_are_judged(tmp_path, monkeypatch):
     pytest.importorskip("libtpu", reason="needs the TPU compiler: pip install 'loomax[tpu-aot]'")
-    for config, step in ((debug(), "update"), (lm_debug(), "8 x 32 tokens")):
+    for config, step in ((debug(), "update, 16 environments"), (lm_debug(), "8 x 32 tokens")):
         found = slice_report(config, "v5e:2x2", tmp_path)
         assert (found.step, found.devices, found.mesh, found.error) == (step, 4, "fsdp 4", "")
         assert 0 < found.peak_bytes < 16 * GIB and found.flops > 0

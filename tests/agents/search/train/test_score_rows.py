@@ -26,13 +26,19 @@ def lesson(debug):
     return replace(made, rows=replace(made.rows, length=48), scored=scored)
 
 
+# The score of each searched name.
+SCORES = {"Bal-bas": 5, "Bar-bas": 3, "Bel-bas": 1}
+COUNTS = {"Bal-bas": 18, "Bar-bas": 1, "Bel-bas": 4}
+
+
 @pytest.fixture(scope="module")
 def drafts(words):
-    """One in ten is wrong; the score can be read off the last name."""
-    before = tuple(words.ids("rival of Bal-bas ?"))
-    right = tuple(words.ids("<search> Bal-bas </search>"))
-    wrong = tuple(words.ids("<search> Bar-bas </search>"))
-    return [Draft(before, right, 5, True, 1.0)] * 18 + [Draft(before, wrong, 1, True, 1.0)] * 2
+    """Most of them are right."""
+    before, found = tuple(words.ids("rival of Bal-bas ?")), []
+    for name, score in SCORES.items():
+        written = tuple(words.ids(f"<search> {name} </search>"))
+        found += [Draft(before, written, score, True, 1.0)] * COUNTS[name]
+    return found
 
 
 def batches(stream, count, held=None):
@@ -58,20 +64,30 @@ def test_only_scores_count(drafts, words, lesson):
             place = np.flatnonzero(segments == number)
             assert np.flatnonzero(weights[place]).tolist() == [len(place) - 1]
             name = words.decode(tokens[place]).split()[-4]
-            assert tokens[place][-1] == words.id({"Bal-bas": "5", "Bar-bas": "1"}[name])
+            assert tokens[place][-1] == words.id(str(SCORES[name]))
 
 
-def test_half_of_the_drafts_are_right(drafts, words, lesson):
-    made, _ = batches(ScoredRows(drafts, words, lesson, rows=6, seed=1), 20)
-    scores = np.concatenate([rows.tokens[rows.weights > 0] for rows in made])
-    share = (scores == words.id("5")).mean()
-    # Four standard deviations of a fair coin.
-    assert abs(share - 0.5) < 4 * 0.5 / len(scores) ** 0.5 < 0.1
+@pytest.mark.parametrize(
+    ("held", "shares"),
+    [
+        ((5, 3, 1), {5: 0.5, 3: 0.25, 1: 0.25}),
+        ((5, 1), {5: 0.5, 1: 0.5}),
+        ((3, 1), {3: 0.5, 1: 0.5}),
+        ((5,), {5: 1.0}),
+    ],
+)
+def test_half_of_the_drafts_are_right(drafts, words, lesson, held, shares):
+    kept = [draft for draft in drafts if draft.score in held]
+    made, _ = batches(ScoredRows(kept, words, lesson, rows=6, seed=1), 20)
+    found = np.concatenate([rows.tokens[rows.weights > 0] for rows in made])
+    assert len(found) > 400
+    for score, share in shares.items():
+        # Four standard deviations of a fair coin.
+        got = (found == words.id(str(score))).mean()
+        assert got == pytest.approx(share, abs=4 * 0.5 / len(found) ** 0.5)
 
 
-def test_one_kind_of_drafts_is_enough_and_none_is_not(drafts, words, lesson):
-    ((rows,), _) = batches(ScoredRows(drafts[-1:], words, lesson, rows=1, seed=0), 1)
-    assert set(rows.tokens[rows.weights > 0]) == {words.id("1")}
+def test_without_drafts_there_are_no_scores(words, lesson):
     with pytest.raises(ValueError, match="0 drafts teach no scores; give at least 1"):
         ScoredRows([], words, lesson, rows=1, seed=0)
 
