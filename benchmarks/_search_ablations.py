@@ -69,7 +69,7 @@ VARIANTS = {
     "ablation-no-phase-1": Variant(LOSSLESS),
 }
 SELF = "ablation-self-score"
-# The threshold takes a 5 alone, as training questions would have it (docs/search.md).
+# At this threshold, TWO_PHASE's own, a 5 alone is taken.
 SCORERS = {
     "two-phase": Variant(TWO_PHASE),
     SELF: Variant(replace(TWO_PHASE, scorer="self", threshold=0.9)),
@@ -182,7 +182,8 @@ async def separation(stage: Stage, count: int) -> list[Row]:
     """
     brain = stage.brain
     words = Vocabulary(stage.world.config.sizes)
-    made = trajectories(stage.world, words, count, seed=SEED, split="held_out")
+    # Scores are asked for before there is any reasoning.
+    made = trajectories(stage.world, words, count, seed=SEED, think=0.0, split="held_out")
     drafts = await drafts_of(brain, made, samples=1, seed=SEED, at_once=SLOTS)
     drafts = [draft for draft in drafts if draft.call]
     own = await own_scores(brain, drafts)

@@ -8,7 +8,7 @@ tool slow. $LOOMAX_SEARCHER names another searcher (a run of `loomax train searc
     ratios       latency one question at a time, tools at 0.3, 1 and 3 times the model's time, with
                  wasted tokens and tool calls
     loads        95th percentile of the latency at 25 to 100 % of capacity; throughput
-    ablations    two-phase without fork, level 1, level 2, phase 1
+    ablations    two-phase without fork, level 1, level 2, phase 1; self-scored drafts
     simulator    simulated against real mean latency at three loads
     engine       tokens per second of continuous batching, and a soak that counts wrong tokens
 

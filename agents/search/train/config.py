@@ -20,7 +20,8 @@ SCORES = 6
 class ScoredConfig:
     """Rows of drafts with the scores that they deserve (SPAgent, arXiv 2511.20048, III-D).
 
-    The model that a run starts from drafts at every step of some solved training questions.
+    The model that a run starts from drafts at every step of some training questions that are solved
+    without reasoning, as the loop does when it asks for scores.
 
     Args:
         share: of a batch's rows; 0 teaches no scores.
@@ -103,8 +104,8 @@ class SearcherConfig:
     """A whole run. The lessons follow one another on the same parameters and optimiser state.
 
     Args:
-        init: a safetensors file to start from; "" draws parameters, and so does "draw", which a
-            lesson with scores wants to hear.
+        init: a safetensors file to start from; "" draws parameters. A lesson with scores needs a
+            file, or "draw" in so many words.
         log_every, checkpoint_every: steps between lines of metrics, and between checkpoints.
     """
 

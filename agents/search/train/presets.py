@@ -85,7 +85,7 @@ def score() -> SearcherConfig:
     made = searcher()
     lesson = replace(
         made.lessons[-1],
-        rows=StageConfig(length=384, batch=8, steps=600, lr=1e-3, end_lr=1e-4),
+        rows=StageConfig(length=384, batch=8, steps=500, lr=5e-4, end_lr=1e-5),
         scored=ScoredConfig(share=0.5),
     )
     return replace(

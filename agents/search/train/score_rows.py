@@ -18,8 +18,10 @@ from loomax.agents.search.world.vocabulary import Vocabulary
 
 
 class ScoredRows:
-    """Batches of scored drafts, half of them right: few are wrong, and who always says 5 learns
-    nothing. Each batch has a seed of its own, so its number is all there is to keep.
+    """Batches of scored drafts. Each has a seed of its own, so its number is all there is to keep.
+
+    Half of the drafts are right, and the other scores share the rest evenly: few drafts are wrong,
+    and a model that always says 5 would have learnt nothing.
 
     Args:
         rows: of each batch.
@@ -40,11 +42,9 @@ class ScoredRows:
         seed: int,
         share: tuple[int, int] = (0, 1),
     ):
-        right = [draft for draft in drafts if draft.score == RIGHT]
-        others = [draft for draft in drafts if draft.score != RIGHT]
-        self._pools = [pool for pool in (right, others) if pool]
-        if not self._pools:
+        if not drafts:
             raise ValueError("0 drafts teach no scores; give at least 1")
+        self._pools = _pools(drafts)
         self._vocabulary, self._lesson, self._rows = vocabulary, lesson, rows
         self._seed, self._next, (self._number, self._shares) = seed, 0, share
 
@@ -70,6 +70,16 @@ class ScoredRows:
         while True:
             pool = self._pools[rng.integers(len(self._pools))]
             yield scored(self._vocabulary, pool[rng.integers(len(pool))])
+
+
+def _pools(drafts: Sequence[Draft]) -> list[list[Draft]]:
+    """Drafts by score, those that are right as often as all others together."""
+    pools: dict[int, list[Draft]] = {}
+    for draft in drafts:
+        pools.setdefault(draft.score, []).append(draft)
+    right = pools.pop(RIGHT, None)
+    others = list(pools.values())
+    return others if right is None else [right] * max(1, len(others)) + others
 
 
 class JoinedRows:

@@ -74,7 +74,7 @@ class ExpertTrainer(WorldTrainer[SearcherConfig]):
             words,
             lesson.scored.questions,
             seed=seed,
-            think=lesson.think,
+            think=0.0,
             tasks=lesson.tasks,
         )
         searcher = Searcher(trained_model(config), self.reference(), self.world.config.sizes)
