@@ -63,16 +63,21 @@ class SliceReport:
             return f"{start} {self.error} | | | |"
         word = "fits" if self.peak_bytes <= self.memory_bytes else "DOES NOT FIT"
         return (
-            f"{start} {self.peak_bytes / GIB:.2f} | {self.memory_bytes / GIB:.0f}, {word} | "
-            f"{self.flops / 1e12:.2f} | {_shown(self.traffic)} |"
+            f"{start} {_figure(self.peak_bytes / GIB)} | {self.memory_bytes / GIB:.0f}, {word} | "
+            f"{_figure(self.flops / 1e12)} | {_shown(self.traffic)} |"
         )
 
 
 def _shown(traffic: Mapping[str, Traffic] | None) -> str:
     if traffic is None:
         return "unknown"
-    kinds = [f"{kind} {each.bytes / GIB:.2f} ({each.count})" for kind, each in traffic.items()]
-    return f"{total_bytes(traffic) / GIB:.2f}: {', '.join(kinds) or 'none'}"
+    kinds = [f"{kind} {_figure(each.bytes / GIB)} ({each.count})" for kind, each in traffic.items()]
+    return f"{_figure(total_bytes(traffic) / GIB)}: {', '.join(kinds) or 'none'}"
+
+
+def _figure(value: float) -> str:
+    """Two places, or two digits of what is small."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def slice_report(config: Config, topology: str, cache: Path | None = None) -> SliceReport:

@@ -23,6 +23,7 @@ def test_the_line_says_whether_it_fits():
     assert "| 1.00 | 16, fits | 2.50 | 0.50: all-reduce 0.50 (3) |" in line
     assert line.count("|") == HEADER.partition("\n")[0].count("|")
     assert "DOES NOT FIT" in report(peak_bytes=17 * GIB).line()
+    assert "| 0.00098 | 16, fits |" in report(peak_bytes=GIB // 1024).line()
     assert report(traffic=None).line().endswith("| 2.50 | unknown |")
     failed = report(error="too much").line()
     assert "| too much |" in failed and failed.count("|") == line.count("|")
