@@ -72,7 +72,7 @@ SELF = "ablation-self-score"
 # At this threshold, TWO_PHASE's own, a 5 alone is taken.
 SCORERS = {
     "two-phase": Variant(TWO_PHASE),
-    SELF: Variant(replace(TWO_PHASE, scorer="self", threshold=0.9)),
+    SELF: Variant(replace(TWO_PHASE, scorer="self")),
 }
 
 
