@@ -1,7 +1,8 @@
 """One operator at active sizes, in any of the modes.
 
 - masked: at the parameters' sizes, with masks. The reference; costs the largest network.
-- elastic_switch: at the first lane that covers the active sizes, with masks inside of it.
+- elastic_switch: at the first lane that covers the active sizes, with masks inside of it. The
+  smallest lane is for exactly its sizes, and has no masks.
 - switch: the same by `jax.lax.switch`, whose gradient stores every lane. For comparison.
 - static: at exactly the active sizes, which are ints. What is deployed; compiles for each.
 """
@@ -76,6 +77,8 @@ def run(
     if mode not in MODES:
         raise ValueError(unknown("mode", mode, MODES))
     branches = [partial(_at_lane, operator, lane) for lane in operator.lanes]
+    if len(branches) > 1:
+        branches[0] = partial(_exactly, operator, operator.lanes[0])
     index = lane_index(operator.lanes, sizes)
     if not isinstance(active, bool):
         branches.insert(0, _skip)
@@ -87,10 +90,14 @@ def run(
 
 
 def lane_index(lanes: tuple, sizes: Any) -> Array:
-    """Number of the first lane that covers the sizes; the last one's if none does."""
-    covers = [
-        jnp.array([a <= b for a, b in zip(sizes, lane, strict=True)]).all() for lane in lanes[:-1]
-    ]
+    """Number of the first lane that covers the sizes; the last one's if none does.
+
+    The smallest of several lanes covers its own sizes only.
+    """
+    covers = []
+    for number, lane in enumerate(lanes[:-1]):
+        pairs = zip(sizes, lane, strict=True)
+        covers.append(jnp.array([a == b if number == 0 else a <= b for a, b in pairs]).all())
     return sum((~covered).astype(jnp.int32) for covered in covers) + jnp.int32(0)
 
 
@@ -100,6 +107,11 @@ def _at_lane(operator: Operator, lane: Any, parameters: dict, x: Array, sizes: A
     if operator.outputs is None:
         return y
     return fit(y, getattr(operator.lanes[-1], operator.outputs))
+
+
+def _exactly(operator: Operator, lane: Any, parameters: dict, x: Array, sizes: Any) -> Array:
+    del sizes  # those of the lane
+    return _at_lane(operator, lane, parameters, x, lane)
 
 
 def _skip(parameters: dict, x: Array, sizes: Any) -> Array:

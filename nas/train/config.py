@@ -21,6 +21,7 @@ class DataConfig:
             each, "arrayrecord" tf.train.Example records with `image` (encoded bytes) and `label`.
         path: the folder of images or shards; unused for digits and shapes.
         classes: of "arrayrecord"; the others know theirs.
+        images: of "shapes", how many are drawn; the others have as many as there are.
         batch: images of a step.
         validation, test: shares of all images. The seed of the split is its own, so that runs
             with different seeds are compared on the same images.
@@ -33,6 +34,7 @@ class DataConfig:
     source: Source = "digits"
     path: str = ""
     classes: int = 0
+    images: int = 4096
     batch: int = 64
     validation: float = 0.2
     test: float = 0.2
@@ -148,6 +150,7 @@ class SupernetTrainConfig:
         for name in ("steps", "log_every", "score_every", "checkpoint_every", "calibration"):
             _least(name, getattr(self, name), 1)
         _least("data.batch", self.data.batch, 1)
+        _least("data.images", self.data.images, 1)
         _least("data.shift", self.data.shift, 0)
         _least("data.workers", self.data.workers, 0)
         _inside("smoothing", self.smoothing, 0, 1, open_end=True)

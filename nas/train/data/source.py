@@ -54,11 +54,11 @@ class DigitSource:
 class ShapeSource:
     """Solids that the ray caster draws, or has drawn before."""
 
-    def __init__(self):
+    def __init__(self, images: int):
         # Drawing needs JAX and MuJoCo; other images do not.
         from loomax.nas.train.data.shapes import load_shapes
 
-        held = load_shapes()
+        held = load_shapes(count=images)
         self._images, self._labels = held
         self.classes, self.fingerprint = CLASSES, held.fingerprint
 
@@ -78,7 +78,7 @@ def open_source(config: DataConfig) -> Source:
     if config.source == "digits":
         return DigitSource()
     if config.source == "shapes":
-        return ShapeSource()
+        return ShapeSource(config.images)
     from loomax.nas.train.data import files
 
     if config.source == "arrayrecord":

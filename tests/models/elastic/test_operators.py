@@ -67,9 +67,9 @@ def test_relative_positions_are_differences():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "lane"), [((2, 3), 0), ((3, 3), 1), ((1, 5), 2), ((8, 9), 2), ((0, 0), 0)]
+    ("sizes", "lane"), [((2, 3), 0), ((3, 3), 1), ((1, 5), 2), ((8, 9), 2), ((0, 0), 1)]
 )
-def test_the_first_lane_that_covers(sizes, lane):
+def test_the_first_lane_that_covers_and_the_smallest_one_if_exact(sizes, lane):
     lanes = tuple(FeedForwardSizes(*row) for row in ((2, 3), (4, 4), (8, 9)))
     active = FeedForwardSizes(*(jnp.int32(size) for size in sizes))
     assert int(lane_index(lanes, active)) == lane
