@@ -14,7 +14,7 @@ from loomax.agents.rl.aot import abstract_state, update_program
 from loomax.agents.rl.config import TrainConfig
 from loomax.agents.rl.parts import build
 from loomax.memory.forms.judge import Program, lower, program_name
-from loomax.memory.forms.levers import DEFAULT
+from loomax.memory.forms.levers import DEFAULT, Lever
 from loomax.runtime.aot import GIB, OUT_OF_MEMORY, report, uncached
 from loomax.runtime.collectives import Traffic, collectives, total_bytes
 from loomax.runtime.files import atomic_write
@@ -80,7 +80,9 @@ def _figure(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def slice_report(config: Config, topology: str, cache: Path | None = None) -> SliceReport:
+def slice_report(
+    config: Config, topology: str, cache: Path | None = None, lever: Lever = DEFAULT
+) -> SliceReport:
     """Compiles the main training step of a configuration for a slice.
 
     That is the update on one minibatch in reinforcement learning, and a step of the largest stage
@@ -88,6 +90,7 @@ def slice_report(config: Config, topology: str, cache: Path | None = None) -> Sl
 
     Args:
         cache: folder of reports by program.
+        lever: how to compile.
 
     Raises:
         ValueError: there is no such topology, or libtpu is not installed.
@@ -105,10 +108,10 @@ def slice_report(config: Config, topology: str, cache: Path | None = None) -> Sl
         word = "update" if isinstance(config, TrainConfig) else "step"
         return dataclasses.replace(empty, step=word, error=str(error))
     empty = dataclasses.replace(empty, step=step, flops=flops / target.mesh.size)
-    name = f"{topology.replace(':', '-')}-{program_name(lowered, target, DEFAULT)}-{VERSION}"
+    name = f"{topology.replace(':', '-')}-{program_name(lowered, target, lever)}-{VERSION}"
     found = _read(cache, name)
     if found is None:
-        found = _compiled(lowered, empty)
+        found = _compiled(lowered, empty, lever)
         if cache is not None:
             atomic_write(cache / f"{name}.json", json.dumps(dataclasses.asdict(found)) + "\n")
     return dataclasses.replace(found, config=config.name)
@@ -128,10 +131,10 @@ def _program(config: Config, target: Target) -> tuple[str, Program]:
     return title, pretrain.step_program(config, number, form, None, target.mesh)
 
 
-def _compiled(lowered: jax.stages.Lowered, empty: SliceReport) -> SliceReport:
+def _compiled(lowered: jax.stages.Lowered, empty: SliceReport, lever: Lever) -> SliceReport:
     try:
         with uncached():
-            compiled = lowered.compile()
+            compiled = lowered.compile(compiler_options=dict(lever.options) or None)
     except jax.errors.JaxRuntimeError as error:
         if OUT_OF_MEMORY not in str(error):
             raise

@@ -1,8 +1,10 @@
 """The main training step on 16, 64 and 256 TPU chips, as the compiler sees it.
 
 `pi0-tabletop`'s update, with as many environments a chip on each slice. Groups of 16 chips share
-the parameters; gradients cross between groups. Rows: workflow/weak-scaling-{16,64,256}/
-{peak_bytes,flops,collective_bytes} of one chip, against the slice of 16.
+the parameters; gradients cross between groups. Weights are gathered whole on all slices: by default
+the compiler does so where there are replicas, and makes rings of permutations on 16 chips. Rows:
+workflow/weak-scaling-{16,64,256}/{peak_bytes,flops,collective_bytes} of one chip, against the slice
+of 16.
 """
 
 from dataclasses import replace
@@ -13,6 +15,7 @@ from benchmarks._rows import Row
 from loomax.agents.rl.config import TrainConfig
 from loomax.agents.rl.presets import pi0_tabletop
 from loomax.agents.slices import HEADER, slice_report
+from loomax.memory.forms.levers import WHOLE_GATHERS
 from loomax.runtime.axes import MeshConfig
 from loomax.runtime.collectives import total_bytes
 from loomax.runtime.compile import cache_folder
@@ -27,7 +30,7 @@ def rows(quick: bool) -> list[Row]:
     print(HEADER, flush=True)
     first: dict[str, float] = {}
     for chips, topology in list(SLICES.items())[: 2 if quick else 3]:
-        report = slice_report(sized(chips), topology, cache_folder("slices"))
+        report = slice_report(sized(chips), topology, cache_folder("slices"), WHOLE_GATHERS)
         print(report.line(), flush=True)
         if report.error or report.traffic is None:
             raise ValueError(f"{topology}: {report.error or 'the program cannot be printed'}")

@@ -20,11 +20,14 @@ class Options:
         configs: of `loomax train` and `loomax train lm`; default: all.
         topologies: slices; v5p:4x8x8 has the 512 cores of a v5p-512.
         grow: whether batches that do not divide over a slice grow to the least ones that do.
+        whole_gathers: gather each sharded weight whole before its product, where the compiler
+            would make a ring of permutations of it (over 16 chips or more, without replicas).
     """
 
     configs: tuple[str, ...] = ()
     topologies: tuple[str, ...] = ("v5e:4x4", "v5e:16x16", "v6e:16x16", "v5p:4x8x8")
     grow: bool = True
+    whole_gathers: bool = False
 
 
 def run(argv: Sequence[str], prog: str) -> None:
@@ -42,13 +45,15 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     from loomax.agents.growth import grown
     from loomax.agents.slices import HEADER, slice_report
+    from loomax.memory.forms.levers import DEFAULT, WHOLE_GATHERS
     from loomax.runtime.aot import topology_mesh
     from loomax.runtime.compile import cache_folder
 
+    lever = WHOLE_GATHERS if options.whole_gathers else DEFAULT
     print(HEADER, flush=True)
     for name in options.configs or known:
         for topology in options.topologies:
             devices = topology_mesh(topology).size
             config = grown(known[name], devices) if options.grow else known[name]
-            found = slice_report(config, topology, cache_folder("slices"))
+            found = slice_report(config, topology, cache_folder("slices"), lever)
             print(found.line(), flush=True)

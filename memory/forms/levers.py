@@ -29,6 +29,11 @@ CPU_MEMORY = Lever(
     "memory scheduler",
     (("xla_cpu_scheduler_type", "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"),),
 )
+# By default a product with a weight that is cut over many chips becomes a ring of permutations, a
+# piece of the weight at a time; here each weight is gathered whole first, as over few chips.
+WHOLE_GATHERS = Lever(
+    "whole gathers", (("xla_jf_spmd_threshold_for_windowed_einsum_mib", "1000000"),)
+)
 
 
 def declared(budget: int) -> Lever:
