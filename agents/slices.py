@@ -1,10 +1,10 @@
 """What the TPU compiler says of a configuration's training step on a slice that is not here."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -17,7 +17,7 @@ from loomax.memory.forms.judge import Program, lower, program_name
 from loomax.memory.forms.levers import DEFAULT, Lever
 from loomax.runtime.aot import GIB, OUT_OF_MEMORY, report, uncached
 from loomax.runtime.collectives import Traffic, collectives, total_bytes
-from loomax.runtime.files import atomic_write
+from loomax.runtime.kept import recall, remember
 from loomax.runtime.mesh import on_mesh
 from loomax.runtime.target import Target, parse_target
 
@@ -109,11 +109,11 @@ def slice_report(
         return dataclasses.replace(empty, step=word, error=str(error))
     empty = dataclasses.replace(empty, step=step, flops=flops / target.mesh.size)
     name = f"{topology.replace(':', '-')}-{program_name(lowered, target, lever)}-{VERSION}"
-    found = _read(cache, name)
+    path = None if cache is None else cache / f"{name}.json"
+    found = recall(path, _held)
     if found is None:
         found = _compiled(lowered, empty, lever)
-        if cache is not None:
-            atomic_write(cache / f"{name}.json", json.dumps(dataclasses.asdict(found)) + "\n")
+        remember(path, found)
     return dataclasses.replace(found, config=config.name)
 
 
@@ -155,14 +155,7 @@ def _brief(message: str) -> str:
     return f"does not fit: {first.partition(OUT_OF_MEMORY + ': ')[2] or first}"[:160]
 
 
-def _read(cache: Path | None, name: str) -> SliceReport | None:
-    """A report from the cache; one that cannot be read is made again."""
-    if cache is None:
-        return None
-    try:
-        held = json.loads((cache / f"{name}.json").read_text())
-        if held["traffic"] is not None:
-            held["traffic"] = {kind: Traffic(**each) for kind, each in held["traffic"].items()}
-        return SliceReport(**held)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+def _held(traffic: Mapping[str, Any] | None, **fields: Any) -> SliceReport:
+    """A report of the fields in a file."""
+    kinds = traffic and {kind: Traffic(**each) for kind, each in traffic.items()}
+    return SliceReport(traffic=kinds, **fields)

@@ -1,9 +1,7 @@
 """The compiler's word on one form of a program: nothing is predicted."""
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 import re
 import time
 from collections.abc import Callable
@@ -17,8 +15,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from loomax.memory.forms.levers import Lever
 from loomax.runtime.aot import OUT_OF_MEMORY, report, uncached
-from loomax.runtime.files import atomic_write
 from loomax.runtime.flops import matmul_flops
+from loomax.runtime.kept import recall, remember
 from loomax.runtime.mesh import on_mesh
 from loomax.runtime.target import Target
 
@@ -87,11 +85,11 @@ def judge(program: Program, target: Target, lever: Lever, cache: Path | None = N
     """
     lowered, flops = lower(program, target)
     name = program_name(lowered, target, lever)
-    known = _read(cache, name)
+    path = None if cache is None else cache / f"{name}.json"
+    known = recall(path, Verdict)
     if known is None:
         known = _compile(lowered, lever, flops / target.mesh.size, name, target.platform)
-        if cache is not None:
-            atomic_write(cache / f"{name}.json", json.dumps(dataclasses.asdict(known)) + "\n")
+        remember(path, known)
     return known
 
 
@@ -166,13 +164,3 @@ def program_name(lowered: jax.stages.Lowered, target: Target, lever: Lever) -> s
     versions = (jax.__version__, jaxlib.__version__, target.compiler)
     text = repr((lowered.as_text(), target.platform, target.kind, lever.options, versions))
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _read(cache: Path | None, name: str) -> Verdict | None:
-    """A verdict from the cache; one that cannot be read is asked for again."""
-    if cache is None:
-        return None
-    try:
-        return Verdict(**json.loads((cache / f"{name}.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None

@@ -15,7 +15,7 @@ from loomax.agents.workflow.execute.layout import layout_of
 from loomax.agents.workflow.execute.program import HostCall
 from loomax.agents.workflow.execute.record import record
 from loomax.agents.workflow.fit import fit
-from loomax.agents.workflow.measure.cache import file_of, load, save
+from loomax.agents.workflow.measure.cache import file_of
 from loomax.agents.workflow.measure.cases import Case, cases_of, values_of
 from loomax.agents.workflow.profile import Measurement, Profile, StageProfile
 from loomax.runtime.aot import (
@@ -25,6 +25,7 @@ from loomax.runtime.aot import (
     topology_mesh,
     uncached,
 )
+from loomax.runtime.kept import recall, remember
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def measure(
     cases = _checked(cases_of(recorded, layout, microbatches, devices), batch)
     kind = devices[0].device_kind
     files = {i: _file(case, kind, rounds, folder) for i, case in enumerate(cases)}
-    found = {i: known for i, path in files.items() if path and (known := load(path))}
+    found = {i: known for i, path in files.items() if (known := recall(path, Measurement))}
     left = [i for i in files if i not in found]
     if left:
         values = values_of(recorded, inputs)
@@ -85,9 +86,7 @@ def measure(
         seconds = _take_turns({i: (cases[i], given[i]) for i in left}, rounds)
         for i in left:
             found[i] = _measurement(cases[i], seconds[i], _peak_bytes(cases[i]))
-            path = files[i]
-            if path is not None:
-                save(path, found[i])
+            remember(files[i], found[i])
     return _measured(kind, cases, found, "measured", len(cases) - len(left))
 
 
@@ -119,14 +118,13 @@ def estimate(
         if isinstance(case.work, HostCall):
             raise ValueError(f"stage {case.name!r} is not JAX: it can be measured, not estimated")
         path = _file(case, kind, 0, folder)
-        known = load(path) if path else None
+        known = recall(path, Measurement)
         cached += known is not None
         if known is None:
             with uncached():
                 compiled = case.work.lower().compile(compiler_options=options)
             known = _measurement(case, estimated_seconds(compiled), report(compiled).peak_bytes)
-            if path is not None:
-                save(path, known)
+            remember(path, known)
         found[i] = known
     return _measured(kind, cases, found, "estimate", cached)
 
