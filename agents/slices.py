@@ -13,7 +13,7 @@ from loomax.agents.pretrain.config import PretrainConfig
 from loomax.agents.rl.aot import abstract_state, update_program
 from loomax.agents.rl.config import TrainConfig
 from loomax.agents.rl.parts import build
-from loomax.memory.forms.judge import Program, lower, program_name
+from loomax.memory.forms.judge import Program, lower, program_name, wanted_bytes
 from loomax.memory.forms.levers import DEFAULT, Lever
 from loomax.runtime.aot import GIB, OUT_OF_MEMORY, report, uncached
 from loomax.runtime.collectives import Traffic, collectives, total_bytes
@@ -37,11 +37,12 @@ class SliceReport:
     Args:
         step: which program: "update", or a stage's step.
         mesh: sizes of the mesh axes above 1.
-        peak_bytes: of arguments, outputs and temporaries; 0 if it does not fit.
+        peak_bytes: of arguments, outputs and temporaries; what the compiler asked for (at least)
+            where it gave up.
         memory_bytes: that a device has.
         flops: of products, loops multiplied out.
         traffic: collective operations by kind, loops multiplied out; None where the compiler
-            cannot print its program (libtpu 0.0.52 knows some that it cannot).
+            cannot print its program (libtpu 0.0.52 knows some that it cannot), or gave up.
         error: why there are no figures: the compiler's word on memory, or sizes that do not divide.
     """
 
@@ -138,7 +139,9 @@ def _compiled(lowered: jax.stages.Lowered, empty: SliceReport, lever: Lever) -> 
     except jax.errors.JaxRuntimeError as error:
         if OUT_OF_MEMORY not in str(error):
             raise
-        return dataclasses.replace(empty, error=_brief(str(error)))
+        wanted = wanted_bytes(str(error))
+        found = dataclasses.replace(empty, peak_bytes=wanted, traffic=None)
+        return found if wanted else dataclasses.replace(found, error=_brief(str(error)))
     peak = compiled.memory_analysis().peak_memory_in_bytes or report(compiled).peak_bytes
     return dataclasses.replace(empty, peak_bytes=peak, traffic=_traffic(compiled))
 

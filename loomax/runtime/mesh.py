@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from loomax.runtime.axes import (
@@ -53,7 +54,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     types = (AxisType.Auto,) * len(names)
     if devices[0].platform == "cpu":
         return Mesh(np.asarray(devices).reshape(shape), names, axis_types=types)
-    return jax.make_mesh(shape, names, axis_types=types, devices=devices)
+    # An axis of 64 does not lie along whole sides of 16 x 16 chips: it takes a part of one.
+    placed = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(placed, names, axis_types=types)
 
 
 def logical_spec(axes: LogicalAxes, *names: str | None) -> PartitionSpec:

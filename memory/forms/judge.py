@@ -132,7 +132,7 @@ def _compile(
         if OUT_OF_MEMORY not in str(error) and "hbm" not in str(error).lower():
             raise
         first = str(error).partition("\n")[0]
-        size = _wanted(str(error))
+        size = wanted_bytes(str(error))
         return Verdict(size, 0, 0, 0, 0, flops, 0.0, name, time.monotonic() - start, first)
     said = report(compiled)
     # The field is wrong on CPU, where the sum is exact; elsewhere the sum is an upper bound.
@@ -150,8 +150,8 @@ def _compile(
     )
 
 
-def _wanted(message: str) -> int:
-    """Bytes that the TPU compiler says it would have needed."""
+def wanted_bytes(message: str) -> int:
+    """What the TPU compiler says that it would have needed; 0 where it does not say."""
     found = _SIZE.search(message)
     if found is None:
         return 0

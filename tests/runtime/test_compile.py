@@ -11,6 +11,7 @@ import pytest
 
 from loomax.runtime import compile as compile_module
 from loomax.runtime.aot import uncached
+from loomax.runtime.axes import MeshConfig
 from loomax.runtime.compile import (
     HBM_BYTES,
     PHYSICS_BLOCK,
@@ -136,6 +137,14 @@ def test_sides_are_numbers_above_0(name):
     # libtpu ends the process for the first.
     with pytest.raises(ValueError, match=f"topology '{name}': .* no sides of a slice"):
         topology_mesh(name)
+
+
+@pytest.mark.tpu
+def test_an_axis_may_take_a_part_of_a_side_of_the_slice():
+    pytest.importorskip("libtpu", reason="needs the TPU compiler: pip install 'loomax[tpu-aot]'")
+    mesh = topology_mesh("v6e:16x16", MeshConfig(fsdp=4, context=64))
+    assert dict(mesh.shape) == {"replica": 1, "fsdp": 4, "context": 64, "tensor": 1}
+    assert len(set(mesh.devices.flat)) == 256
 
 
 def test_chips_with_two_devices_are_refused(monkeypatch):

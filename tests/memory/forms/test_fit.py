@@ -9,7 +9,7 @@ import loomax.memory
 from loomax.memory.forms.batch import largest_batch
 from loomax.memory.forms.fit import fit, search_of
 from loomax.memory.forms.form import Form
-from loomax.memory.forms.judge import Program, Verdict, _wanted, judge
+from loomax.memory.forms.judge import Program, Verdict, judge, wanted_bytes
 from loomax.memory.forms.levers import CPU_MEMORY, DEFAULT
 from loomax.memory.forms.plan import DoesNotFitError
 from loomax.memory.forms.search import Search
@@ -230,4 +230,4 @@ def test_a_batch_of_two_lengths_is_refused(args):
     ],
 )
 def test_what_the_tpu_compiler_would_have_needed(message, size):
-    assert _wanted(message) == size
+    assert wanted_bytes(message) == size
