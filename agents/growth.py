@@ -10,12 +10,17 @@ Config = PretrainConfig | TrainConfig
 
 
 def grown(config: Config, devices: int) -> Config:
-    """The same configuration with every batch at its least multiple that `devices` share evenly.
+    """The same configuration with every batch at its least multiple that divides over `devices`.
 
-    The optimisation is another one where a batch grows: this is for judging memory and traffic.
+    Rows of a language model lie on the replica and fsdp axes only. The optimisation is another one
+    where a batch grows: this is for judging memory and traffic.
     """
     if isinstance(config, PretrainConfig):
-        stages = tuple(replace(s, batch=math.lcm(s.batch, devices)) for s in config.stages)
+        replica, fsdp, _, _ = config.mesh.sizes(devices)
+        shards = replica * fsdp
+        stages = tuple(
+            replace(s, batch=math.lcm(s.batch, shards * s.accumulate)) for s in config.stages
+        )
         return replace(config, stages=stages)
     rollout = config.rl.rollout
     return replace(

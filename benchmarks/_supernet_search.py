@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks._rows import Row, compare, device_name
 from loomax.nas.evolve.config import EvolveConfig
 from loomax.nas.evolve.constraint import Constraint, make_constraint
-from loomax.nas.evolve.exam import Accuracy, Exam
-from loomax.nas.evolve.judge import supernet_accuracy
+from loomax.nas.evolve.exam import Exam, Scores
+from loomax.nas.evolve.judge import supernet_scores
 from loomax.nas.evolve.search import conclude, evolve, random_search
 from loomax.nas.oracle.build import build_table
 from loomax.nas.oracle.devices import oracle_of
@@ -46,14 +46,14 @@ def rows(quick: bool) -> list[Row]:
     run = FOLDER / f"supernet-{name}-{config.data.images}-{config.steps}"
     train(config, run)
     trained = open_run(run)
-    accuracy = remembered(supernet_accuracy(trained))
+    scores = remembered(supernet_scores(trained))
     found = []
     for device in devices(quick):
         latency = latencies(trained.space, name, device)
         for target, share in TARGETS.items():
             limit = quantile(latency, share)
             found += _compared(
-                f"search-{device}-{target}", make_constraint(latency, limit), accuracy, quick
+                f"search-{device}-{target}", make_constraint(latency, limit), scores, quick
             )
     return found + [proposals(500 if quick else 5000)]
 
@@ -88,21 +88,21 @@ def quantile(latency: Predictor, share: float) -> float:
     return float(np.quantile([latency(arch) for arch in archs], share))
 
 
-def remembered(accuracy: Accuracy) -> Accuracy:
+def remembered(scores: Scores) -> Scores:
     """The same, computing each once: searches of other seeds meet the same networks."""
     known: dict[tuple[str, Arch], float] = {}
 
     def lookup(archs: Sequence[Arch], split: str) -> list[float]:
         new = [arch for arch in archs if (split, arch) not in known]
         if new:
-            values = accuracy(new, split)
+            values = scores(new, split)
             known.update({(split, a): v for a, v in zip(new, values, strict=True)})
         return [known[split, arch] for arch in archs]
 
     return lookup
 
 
-def _compared(case: str, constraint: Constraint, accuracy: Accuracy, quick: bool) -> list[Row]:
+def _compared(case: str, constraint: Constraint, scores: Scores, quick: bool) -> list[Row]:
     """Test accuracy of the winners, against random search with fewer and with as many networks."""
     evolved, drawn = (30, 20) if quick else (CANDIDATES, RANDOM)
     searches = {
@@ -113,7 +113,7 @@ def _compared(case: str, constraint: Constraint, accuracy: Accuracy, quick: bool
     samples: dict[str, list[float]] = {name: [] for name in searches}
     for seed in range(1 if quick else 3):
         for name, (search, budget) in searches.items():
-            exam = Exam(accuracy)
+            exam = Exam(scores)
             config = EvolveConfig(budget, seed=seed)
             samples[name].append(conclude(exam, search(constraint, exam, config, True)).test)
     baselines = [name for name in searches if name != case]

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from loomax.cli.eval import find_run
 from loomax.cli.nas_table import default_path
 from loomax.runtime.config import parse_options
 
 PROG = "loomax nas search"
+Measure = Literal["confidence", "accuracy"]
 DESCRIPTION = """Searches a trained supernet for networks that are accurate and fast (NSGA-II over
 accuracy and latency, within a limit), takes the best one out of it, and writes it as safetensors,
 Orbax and StableHLO. The search looks at two thirds of the run's validation images, the others
@@ -40,6 +42,8 @@ class Options:
     """also judge so many random networks, and compare"""
     finetune: int = 0
     """train the found network for so many steps"""
+    measure: Measure = "confidence"
+    """of the judged networks: mean probability of the right class, or accuracy (noisier)"""
     seed: int = 0
     """of the search"""
     out: str = ""
@@ -78,6 +82,7 @@ def main(argv: Sequence[str]) -> None:
         evolve,
         options.random,
         options.finetune,
+        options.measure,
     )
     found = search_and_export(trained, latency, config, out, origin, True)
     print("\n".join(lines(found, config)))
@@ -111,12 +116,12 @@ def lines(found, config) -> list[str]:
     """The result in words, and where its files are."""
     outcome = found.outcome
     rows = [
-        f"  {c.latency * 1e3:10.4g} ms  search {c.accuracy:.1%}  validation {validation:.1%}"
+        f"  {c.latency * 1e3:10.4g} ms  search {c.score:.1%}  validation {validation:.1%}"
         for c, validation in zip(outcome.front, outcome.validation, strict=True)
     ]
     winner = outcome.winner
     said = [
-        f"{len(outcome.candidates)} networks judged; the front on {config.device}:",
+        f"{len(outcome.candidates)} networks judged by {config.measure}; front on {config.device}:",
         *rows,
         f"winner: {winner.latency * 1e3:.4g} ms, test accuracy {outcome.test:.1%}",
     ]

@@ -15,17 +15,17 @@ class Candidate:
 
     Args:
         latency: predicted, seconds.
-        accuracy: on the search split, in [0, 1].
+        score: on the search split, in [0, 1]; more is better.
     """
 
     arch: Arch
     latency: float
-    accuracy: float
+    score: float
 
 
 def objectives(candidates: Iterable[Candidate]) -> np.ndarray:
-    """[candidates, 2], both to be minimised: minus the accuracy, and the latency."""
-    rows = [(-candidate.accuracy, candidate.latency) for candidate in candidates]
+    """[candidates, 2], both to be minimised: minus the score, and the latency."""
+    rows = [(-candidate.score, candidate.latency) for candidate in candidates]
     return np.asarray(rows, np.float64).reshape(-1, 2)
 
 

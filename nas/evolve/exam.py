@@ -1,4 +1,4 @@
-"""Which split may be asked for which accuracy, and when. Imports no JAX.
+"""Which split may be asked for which score, and when. Imports no JAX.
 
 A search looks at the search split only. Its final front is measured once on the validation split
 too, and then the winner is picked; it is measured once on the test split. Whoever picks a network
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from loomax.nas.evolve.journal import Entry, Journal
 from loomax.nas.space.arch import Arch
 
-# The accuracies of some architectures on one of SPLITS, each in [0, 1].
-Accuracy = Callable[[Sequence[Arch], str], Sequence[float]]
+# Scores of some architectures on one of SPLITS, each in [0, 1]; on the test split accuracies.
+Scores = Callable[[Sequence[Arch], str], Sequence[float]]
 SPLITS = ("search", "validation", "test")
 
 
@@ -20,19 +20,19 @@ class Exam:
     """Evaluates networks, each at most once per split, and refuses what breaks the order.
 
     Args:
-        accuracy: evaluates.
+        scores: evaluates.
         journal: answers what is recorded in it, and records the rest.
         batch: networks that are evaluated at once.
     """
 
-    def __init__(self, accuracy: Accuracy, journal: Journal | None = None, batch: int = 16):
+    def __init__(self, scores: Scores, journal: Journal | None = None, batch: int = 16):
         if batch < 1:
             raise ValueError(f"batch is {batch}: give at least 1")
-        self._accuracy, self._journal, self._batch = accuracy, journal, batch
+        self._scores, self._journal, self._batch = scores, journal, batch
         self._known: dict[str, dict[Arch, float]] = {split: {} for split in SPLITS}
 
     def search(self, archs: Sequence[Arch]) -> list[float]:
-        """Accuracies on the search split.
+        """Scores on the search split.
 
         Raises:
             ValueError: the search is over.
@@ -42,7 +42,7 @@ class Exam:
         return self._evaluate(archs, "search")
 
     def validate(self, archs: Sequence[Arch]) -> list[float]:
-        """Accuracies of the final front on the validation split, once.
+        """Scores of the final front on the validation split, once.
 
         Raises:
             ValueError: a second time, or networks that were never searched.
@@ -53,7 +53,7 @@ class Exam:
             raise ValueError("validate a front of networks that were searched, at least one")
         return self._evaluate(archs, "validation")
 
-    def test(self, arch: Arch, accuracy: Accuracy | None = None) -> float:
+    def test(self, arch: Arch, accuracy: Scores | None = None) -> float:
         """The winner's accuracy on the test split, once.
 
         Args:
@@ -70,19 +70,19 @@ class Exam:
         return self._evaluate([arch], "test", accuracy)[0]
 
     def _evaluate(
-        self, archs: Sequence[Arch], split: str, accuracy: Accuracy | None = None
+        self, archs: Sequence[Arch], split: str, scores: Scores | None = None
     ) -> list[float]:
-        known, accuracy = self._known[split], accuracy or self._accuracy
+        known, scores = self._known[split], scores or self._scores
         new = [arch for arch in dict.fromkeys(archs) if arch not in known]
         while new and self._journal is not None and self._journal.replaying:
             known[new[0]] = self._journal.recall(split, new[0])
             new = new[1:]
         for start in range(0, len(new), self._batch):
             group = new[start : start + self._batch]
-            found = [float(value) for value in accuracy(group, split)]
+            found = [float(value) for value in scores(group, split)]
             if len(found) != len(group) or not all(math.isfinite(value) for value in found):
                 raise ValueError(
-                    f"{len(found)} accuracies of {len(group)} networks, {found[:4]}: give a finite"
+                    f"{len(found)} scores of {len(group)} networks, {found[:4]}: give a finite"
                     " one for each"
                 )
             known.update(zip(group, found, strict=True))

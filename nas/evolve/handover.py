@@ -15,10 +15,10 @@ from loomax.models.elastic.deploy.network import Network
 from loomax.nas.evolve.candidate import Candidate
 from loomax.nas.evolve.config import EvolveConfig
 from loomax.nas.evolve.constraint import Constraint, make_constraint
-from loomax.nas.evolve.exam import Accuracy, Exam
+from loomax.nas.evolve.exam import Exam, Scores
 from loomax.nas.evolve.finetune import FinetuneConfig, finetune
 from loomax.nas.evolve.journal import Journal
-from loomax.nas.evolve.judge import network_accuracy, supernet_accuracy
+from loomax.nas.evolve.judge import Measure, network_accuracy, supernet_scores
 from loomax.nas.evolve.plot import draw_search
 from loomax.nas.evolve.search import Outcome, conclude, evolve, random_search
 from loomax.nas.oracle.predict import Predictor
@@ -42,6 +42,7 @@ class SearchConfig:
         evolve: settings of the search.
         random: candidates of a random search, to compare with; 0 leaves it out.
         finetune: steps for the found network; 0 leaves it as the supernet trained it.
+        measure: of the networks that are searched; see `loomax.nas.evolve.judge`.
     """
 
     device: str
@@ -50,6 +51,7 @@ class SearchConfig:
     evolve: EvolveConfig = EvolveConfig()
     random: int = 0
     finetune: int = 0
+    measure: Measure = "confidence"
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,12 @@ def search_and_export(
         ValueError: no network is within the window, or `out` holds another search.
     """
     constraint = make_constraint(latency, config.latency, config.at_least)
-    accuracy = supernet_accuracy(trained)
+    scores = supernet_scores(trained, config.measure)
     of = {"origin": dict(origin), "latencies": _digest(latency), "run": _digest(trained.params)}
     settings = json.loads(json.dumps(asdict(config) | of))
     made: list[Network] = []
 
-    def finish(winner: Candidate) -> Accuracy | None:
+    def finish(winner: Candidate) -> Scores | None:
         network = extract_network(trained, winner.arch)
         if config.finetune:
             tuning = FinetuneConfig(config.finetune, seed=config.evolve.seed)
@@ -102,9 +104,9 @@ def search_and_export(
         return network_accuracy(trained, network)
 
     with Journal(out / "search.jsonl", settings) as journal:
-        exam = Exam(accuracy, journal, config.evolve.batch)
+        exam = Exam(scores, journal, config.evolve.batch)
         outcome = conclude(exam, evolve(constraint, exam, config.evolve, progress), finish)
-    beside = _random(constraint, accuracy, config, settings, out, progress)
+    beside = _random(constraint, scores, config, settings, out, progress)
     paths = export_network(out / "network", made[-1], trained.space.channels)
     errors = reload_errors(paths, made[-1], _images(made[-1], trained.space))
     worst = max(errors, key=errors.__getitem__)
@@ -116,7 +118,7 @@ def search_and_export(
 
 def _random(
     constraint: Constraint,
-    accuracy: Accuracy,
+    scores: Scores,
     config: SearchConfig,
     settings: dict,
     out: Path,
@@ -126,7 +128,7 @@ def _random(
         return None
     drawn = EvolveConfig(config.random, batch=config.evolve.batch, seed=config.evolve.seed)
     with Journal(out / "random.jsonl", settings) as journal:
-        exam = Exam(accuracy, journal, drawn.batch)
+        exam = Exam(scores, journal, drawn.batch)
         return conclude(exam, random_search(constraint, exam, drawn, progress))
 
 
@@ -160,7 +162,7 @@ def _report(
     front = [
         {
             "latency_s": candidate.latency,
-            "search": candidate.accuracy,
+            "search": candidate.score,
             "validation": validation,
             "arch": json.loads(to_json(candidate.arch)),
         }
@@ -173,6 +175,7 @@ def _report(
         "macs": cost.macs,
         "params": cost.params,
         "candidates": len(outcome.candidates),
+        "measure": config.measure,
         "test": outcome.test,
         "test_of_random": random.test if random else None,
         "front": front,
@@ -180,5 +183,5 @@ def _report(
     paths = {"summary": out / "result.json", "picture": out / "pareto.png"}
     atomic_write(paths["summary"], json.dumps(summary, indent=1) + "\n")
     beside = random.candidates if random else ()
-    draw_search(outcome, paths["picture"], config.device, constraint.high, beside)
+    draw_search(outcome, paths["picture"], config.device, constraint.high, config.measure, beside)
     return paths

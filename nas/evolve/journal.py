@@ -1,6 +1,6 @@
 """What a search found out, one line each, so that it can be replayed. Imports no JAX.
 
-A search is a pure function of its settings and of the accuracies that it is told. Run again on
+A search is a pure function of its settings and of the scores that it is told. Run again on
 its own journal it is told the recorded ones, and goes on where they end.
 """
 
@@ -25,7 +25,7 @@ class Entry:
 
     split: str
     arch: Arch
-    accuracy: float
+    score: float
 
 
 class Journal:
@@ -59,7 +59,7 @@ class Journal:
         return self._next < len(self._recorded)
 
     def recall(self, split: str, arch: Arch) -> float:
-        """The accuracy that comes next in the record.
+        """The score that comes next in the record.
 
         Raises:
             ValueError: the record has another network there.
@@ -71,7 +71,7 @@ class Journal:
                 " written by another version; give another --out"
             )
         self._next += 1
-        return entry.accuracy
+        return entry.score
 
     def record(self, entries: list[Entry]) -> None:
         """Adds evaluations; they are on disk when this returns."""
@@ -80,7 +80,7 @@ class Journal:
                 json.dumps(
                     {
                         "split": entry.split,
-                        "accuracy": entry.accuracy,
+                        "score": entry.score,
                         "arch": json.loads(to_json(entry.arch)),
                     }
                 )
@@ -134,6 +134,6 @@ def _check_settings(path: Path, found: bytes, wanted: str) -> None:
 def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
         read = json.loads(line)
-        return Entry(read["split"], from_json(json.dumps(read["arch"])), float(read["accuracy"]))
+        return Entry(read["split"], from_json(json.dumps(read["arch"])), float(read["score"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: line {number} is damaged ({error}): remove it") from error

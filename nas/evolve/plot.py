@@ -1,4 +1,4 @@
-"""A search as a picture: accuracy over latency."""
+"""A search as a picture: scores over latency."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,19 @@ from loomax.runtime.plots import save_figure
 
 
 def draw_search(
-    outcome: Outcome, target: Path, device: str, limit: float, random: Sequence[Candidate] = ()
+    outcome: Outcome,
+    target: Path,
+    device: str,
+    limit: float,
+    measure: str,
+    random: Sequence[Candidate] = (),
 ) -> Path:
-    """Draws all candidates, the front, and the winner on every split.
+    """Draws all candidates, the front and the winner.
 
     Args:
         device: whose latency it is.
         limit: seconds that were allowed.
+        measure: what the candidates' scores are.
         random: candidates of a random search, to compare with.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -28,18 +34,18 @@ def draw_search(
     axis.step(*_points(outcome.front), color="tab:blue", where="post", label="front (search split)")
     times = [candidate.latency * 1e3 for candidate in outcome.front]
     axis.plot(times, outcome.validation, "x", color="tab:green", label="front (validation split)")
-    winner = outcome.winner.latency * 1e3
-    axis.plot(
-        winner, outcome.test, "*", color="tab:red", markersize=14, label="winner (test split)"
-    )
+    winner = outcome.winner
+    label = f"winner (test accuracy {outcome.test:.1%})"
+    place = winner.latency * 1e3, winner.score
+    axis.plot(*place, "*", color="tab:red", markersize=14, label=label)
     axis.axvline(limit * 1e3, color="grey", linestyle=":", label="limit")
     axis.set_xlabel(f"predicted latency on {device}, ms")
-    axis.set_ylabel("accuracy")
+    axis.set_ylabel(measure)
     axis.grid(alpha=0.3)
     axis.legend()
     return save_figure(figure, target)
 
 
 def _points(candidates: Sequence[Candidate]) -> tuple[list[float], list[float]]:
-    """(milliseconds, accuracies)."""
-    return [c.latency * 1e3 for c in candidates], [c.accuracy for c in candidates]
+    """(milliseconds, scores)."""
+    return [c.latency * 1e3 for c in candidates], [c.score for c in candidates]

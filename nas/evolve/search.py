@@ -11,7 +11,7 @@ from loomax.nas.evolve.candidate import Candidate, front, objectives
 from loomax.nas.evolve.children import Priced, children, drawn
 from loomax.nas.evolve.config import EvolveConfig
 from loomax.nas.evolve.constraint import Constraint
-from loomax.nas.evolve.exam import Accuracy, Exam
+from loomax.nas.evolve.exam import Exam, Scores
 from loomax.nas.evolve.pareto import best_first, hypervolume
 from loomax.runtime.progress import Progress
 
@@ -23,8 +23,8 @@ class Outcome:
     Args:
         candidates: all that were judged, in order.
         front: those that no other dominates on the search split, from fast to slow.
-        validation: their accuracies on the validation split.
-        winner: the most accurate one by the mean of both; of equal ones the fastest.
+        validation: their scores on the validation split.
+        winner: the best one by the mean of both; of equal ones the fastest.
         test: its accuracy on the test split.
     """
 
@@ -89,15 +89,15 @@ def _judge_all(
             proposed = propose(seen, generation, count)
             if not proposed:
                 break
-            accuracies = exam.search([arch for arch, _ in proposed])
+            scores = exam.search([arch for arch, _ in proposed])
             new = [
-                Candidate(arch, latency, accuracy)
-                for (arch, latency), accuracy in zip(proposed, accuracies, strict=True)
+                Candidate(arch, latency, score)
+                for (arch, latency), score in zip(proposed, scores, strict=True)
             ]
             keep(new)
             seen |= {candidate.arch: candidate for candidate in new}
-            points += [(1 - c.accuracy, c.latency / constraint.high) for c in new]
-            best = max(candidate.accuracy for candidate in seen.values())
+            points += [(1 - c.score, c.latency / constraint.high) for c in new]
+            best = max(candidate.score for candidate in seen.values())
             bar.update(len(new), best=best, hypervolume=hypervolume(points, (1.0, 1.0)))
             generation += 1
     return list(seen.values())
@@ -106,7 +106,7 @@ def _judge_all(
 def conclude(
     exam: Exam,
     candidates: Sequence[Candidate],
-    finish: Callable[[Candidate], Accuracy | None] | None = None,
+    finish: Callable[[Candidate], Scores | None] | None = None,
 ) -> Outcome:
     """Validates the front of all candidates, picks the winner, and tests it.
 
@@ -116,7 +116,7 @@ def conclude(
     """
     best = front(candidates)
     validation = exam.validate([candidate.arch for candidate in best])
-    means = [(c.accuracy + other) / 2 for c, other in zip(best, validation, strict=True)]
+    means = [(c.score + other) / 2 for c, other in zip(best, validation, strict=True)]
     place = max(range(len(best)), key=lambda i: (means[i], -best[i].latency))
     winner = best[place]
     test = exam.test(winner.arch, finish(winner) if finish else None)

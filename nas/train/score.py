@@ -1,4 +1,4 @@
-"""Accuracy of subnets on held-out images, normalised by training images.
+"""Accuracy and confidence of subnets on held-out images, normalised by training images.
 
 The batch norms of a supernet take the statistics of their batch. A held-out image must not depend
 on its neighbours, so every batch starts with the same training images, which alone give the
@@ -72,6 +72,11 @@ class Scorer:
     def accuracy(self, params: PyTree, arch: Arch) -> float:
         """Share of the held-out images that a subnet gets right."""
         return float((self.logits(params, arch).argmax(-1) == self.held_out.labels).mean())
+
+    def confidence(self, params: PyTree, arch: Arch) -> float:
+        """Mean probability that a subnet gives the right class."""
+        losses = cross_entropies(self.logits(params, arch), self.held_out.labels)
+        return float(np.exp(-losses).mean())
 
     def accuracies(self, params: PyTree, archs: Sequence[Arch]) -> list[float]:
         """`accuracy` of each."""

@@ -21,3 +21,8 @@ def test_what_divides_already_stays():
     assert grown(RL["quickstart"], 1) == RL["quickstart"]
     config = RL["debug"]
     assert grown(config, 3 * config.rl.rollout.envs).rl.rollout.envs == 3 * config.rl.rollout.envs
+
+
+def test_chips_that_share_a_row_need_no_more_rows():
+    config = PRETRAIN["yoco-3b-1m"]
+    assert grown(config, 256) == config

@@ -94,10 +94,10 @@ def check_files(out, shown: str) -> dict:
 
 
 def test_a_search_ends_in_files(run, table, tmp_path, capsys, monkeypatch):
-    def made_up(trained):
+    def made_up(trained, measure):
         return lambda archs, split: [count(trained.space, arch).params / 1e4 for arch in archs]
 
-    monkeypatch.setattr("loomax.nas.evolve.handover.supernet_accuracy", made_up)
+    monkeypatch.setattr("loomax.nas.evolve.handover.supernet_scores", made_up)
     out, argv = tmp_path / "found", search(run, table, tmp_path / "found", "--random", "2")
     assert main(argv) == 0
     shown = capsys.readouterr().out
@@ -112,13 +112,13 @@ def test_a_search_ends_in_files(run, table, tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 def test_a_search_of_the_supernet_with_fine_tuning(run, table, tmp_path, capsys):
     out = tmp_path / "found"
-    assert main(search(run, table, out, "--finetune", "1")) == 0
+    assert main(search(run, table, out, "--finetune", "1", "--measure", "accuracy")) == 0
     check_files(out, capsys.readouterr().out)
     rows = [json.loads(row) for row in (out / "search.jsonl").read_text().splitlines()[1:]]
     # Two thirds of 36 images, one third, and 36 others.
     images = {"search": 24, "validation": 12, "test": 36}
     for row in rows:
-        right = row["accuracy"] * images[row["split"]]
+        right = row["score"] * images[row["split"]]
         assert right == pytest.approx(round(right))
 
 

@@ -19,10 +19,10 @@ class Judge:
             if len(self.asked) >= self._breaks_after:
                 raise KeyboardInterrupt
             self.asked.append((split, arch))
-            found.append(self.accuracy(arch, split))
+            found.append(self.score(arch, split))
         return found
 
-    def accuracy(self, arch, split="search"):
+    def score(self, arch, split="search"):
         size = count(self.space, arch).params
         noise = sum(map(ord, f"{split}{arch}")) % 97 / 97
         return size / (size + 2000) * 0.9 + 0.1 * noise

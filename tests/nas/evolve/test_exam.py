@@ -16,7 +16,7 @@ def test_each_network_is_evaluated_once_in_batches(latency, archs, judge):
     evaluate = judge(latency.space)
     exam = Exam(evaluate, batch=2)
     first = exam.search([*archs, archs[0]])
-    assert first == [evaluate.accuracy(arch) for arch in [*archs, archs[0]]]
+    assert first == [evaluate.score(arch) for arch in [*archs, archs[0]]]
     assert exam.search(archs[::-1]) == first[2::-1]
     assert len(evaluate.asked) == 3
 
@@ -43,7 +43,7 @@ def test_the_order_is_enforced(latency, archs, judge):
 
 
 def test_what_an_evaluation_must_give(archs):
-    with pytest.raises(ValueError, match="1 accuracies of 3 networks"):
+    with pytest.raises(ValueError, match="1 scores of 3 networks"):
         Exam(lambda archs, split: [0.5]).search(archs)
     with pytest.raises(ValueError, match="give a finite one for each"):
         Exam(lambda archs, split: [float("nan")] * 3).search(archs)

@@ -40,7 +40,7 @@ def test_the_budget_and_the_window_are_kept(constraint, judge):
         for candidate in found:
             assert constraint.holds(candidate.latency)
             assert candidate.latency == constraint.latency(candidate.arch)
-            assert candidate.accuracy == evaluate.accuracy(candidate.arch)
+            assert candidate.score == evaluate.score(candidate.arch)
 
 
 def test_the_front_has_no_better_networks_beside_it(constraint, judge):
@@ -51,8 +51,8 @@ def test_the_front_has_no_better_networks_beside_it(constraint, judge):
         for c in found
         if not any(
             o.latency <= c.latency
-            and o.accuracy >= c.accuracy
-            and (o.latency, o.accuracy) != (c.latency, c.accuracy)
+            and o.score >= c.score
+            and (o.latency, o.score) != (c.latency, c.score)
             for o in found
         )
     ]
@@ -72,7 +72,7 @@ def test_evolution_finds_more_than_drawing():
 
     config = EvolveConfig(candidates=128, population=16)
     best = [
-        max(candidate.accuracy for candidate in search(constraint, Exam(accuracy), config))
+        max(candidate.score for candidate in search(constraint, Exam(accuracy), config))
         for search in (evolve, random_search)
     ]
     assert best[0] > best[1] + 0.1
@@ -115,11 +115,11 @@ def test_the_winner_is_picked_before_the_test(constraint, judge, tmp_path):
     evaluate = judge(constraint.latency.space)
     found = journaled(tmp_path / "log.jsonl", constraint, evaluate)
     scores = {
-        candidate.arch: candidate.accuracy + evaluate.accuracy(candidate.arch, "validation")
+        candidate.arch: candidate.score + evaluate.score(candidate.arch, "validation")
         for candidate in found.front
     }
     assert max(scores, key=scores.get) == found.winner.arch
-    assert found.test == evaluate.accuracy(found.winner.arch, "test")
+    assert found.test == evaluate.score(found.winner.arch, "test")
     splits = [split for split, _ in evaluate.asked]
     size = len(found.front)
     assert splits == ["search"] * 40 + ["validation"] * size + ["test"]
@@ -147,7 +147,7 @@ def test_journals_of_something_else_are_refused(constraint, judge, tmp_path):
 def test_the_picture(constraint, judge, tmp_path):
     found = journaled(tmp_path / "log.jsonl", constraint, judge(constraint.latency.space))
     drawn = found.candidates[:3]
-    path = draw_search(found, tmp_path / "pareto.png", "cpu", constraint.high, drawn)
+    path = draw_search(found, tmp_path / "pareto.png", "cpu", constraint.high, "accuracy", drawn)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

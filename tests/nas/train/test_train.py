@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from loomax.models.elastic.deploy.files import save_network
+from loomax.nas.evolve.judge import scorers_of, supernet_scores
 from loomax.nas.space.draw import generator, largest, random_arch
 from loomax.nas.train.config import DistillConfig, OptimiserConfig, SamplerConfig
 from loomax.nas.train.evaluate import evaluate_arch, evaluator, extract_network, open_run
@@ -142,3 +143,20 @@ def test_what_is_inconsistent_is_refused(tmp_path, changes, line):
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no run"):
         open_run(tmp_path)
+
+
+def test_networks_are_judged_by_confidence_and_tested_by_accuracy(whole):
+    trained = open_run(whole[0])
+    arch, scorers = largest(trained.space), scorers_of(trained)
+    judged = {m: supernet_scores(trained, m) for m in ("confidence", "accuracy")}
+    for split in ("search", "validation", "test"):
+        logits = scorers[split].logits(trained.params, arch).astype(np.float64)
+        labels = scorers[split].held_out.labels
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        right = (powers / powers.sum(-1, keepdims=True))[np.arange(len(labels)), labels]
+        accuracy = (logits.argmax(-1) == labels).mean()
+        expected = {"confidence": right.mean(), "accuracy": accuracy}
+        if split == "test":
+            expected["confidence"] = accuracy
+        for measure, scores in judged.items():
+            assert scores([arch], split) == pytest.approx([expected[measure]], abs=1e-6)
