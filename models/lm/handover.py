@@ -31,7 +31,8 @@ from loomax.models.lm.kernels import DENSE_PAIRS
 from loomax.models.lm.mixers import MIXERS
 from loomax.models.lm.mixers.gated_deltanet import LONGEST_CHUNK, queries_keys_values
 from loomax.models.lm.ops import delta
-from loomax.models.lm.ops.attend import blockwise, visible
+from loomax.models.lm.ops.attend import visible
+from loomax.models.lm.ops.blockwise import blockwise
 from loomax.models.lm.ops.convolution import causal
 from loomax.models.lm.shard import Shard
 from loomax.models.lm.span import Span, positions

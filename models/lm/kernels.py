@@ -29,7 +29,8 @@ from loomax.models.attention import attend
 from loomax.models.lm import kv
 from loomax.models.lm.ops import retention as retention_ops
 from loomax.models.lm.ops import splash
-from loomax.models.lm.ops.attend import Places, blockwise, quantised, visible
+from loomax.models.lm.ops.attend import Places, quantised, visible
+from loomax.models.lm.ops.blockwise import blockwise
 from loomax.models.lm.ops.local import windowed
 from loomax.models.lm.positions import Turns
 from loomax.models.lm.span import Span, positions, valid

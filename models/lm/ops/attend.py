@@ -36,70 +36,6 @@ def visible(queries: Places, keys: Places, window: int | None = None) -> Bool[Ar
     return seen
 
 
-def blockwise(
-    q: Float[Array, "B T N H"],
-    k: Float[Array, "B S K H"],
-    v: Float[Array, "B S K V"],
-    queries: Places,
-    keys: Places,
-    scale: float,
-    *,
-    window: int | None = None,
-    block: int = 512,
-) -> Float[Array, "B T N V"]:
-    """softmax(scale q k) v by blocks of queries and keys with a running softmax.
-
-    Memory grows with block^2 instead of T * S, in the backward pass too, and pairs of blocks
-    without a visible key cost nothing (Rabe and Staats, arXiv 2112.05682).
-    """
-    length = q.shape[1]
-    key_blocks = jax.tree.map(lambda x: _cut(x, block), (k, v, keys))
-
-    def attend_block(part):
-        q, queries = part
-        return _running_softmax(q, queries, key_blocks, scale, window)
-
-    out = jax.lax.map(attend_block, jax.tree.map(lambda x: _cut(x, block), (q, queries)))
-    out = jnp.moveaxis(out, 0, 1)
-    return out.reshape(out.shape[0], -1, *out.shape[3:])[:, :length]
-
-
-def _running_softmax(
-    q: Float[Array, "B T N H"], queries: Places, key_blocks: tuple, scale: float, window: int | None
-) -> Float[Array, "B T N V"]:
-    """One block of queries over all blocks of keys."""
-    k, v, _ = key_blocks
-    grouped = _grouped(q, k.shape[3])
-
-    def read(carry, k, v, seen):
-        top, mass, out = carry
-        scores = scale * wide_einsum("bkgth,bskh->bkgts", grouped, k)
-        scores = jnp.where(seen[:, None, None], scores, MASKED)
-        higher = jnp.maximum(top, scores.max(-1))
-        weights = jnp.exp(scores - higher[..., None])
-        shrink = jnp.exp(top - higher)
-        more = wide_einsum("bkgts,bskv->bkgtv", weights.astype(v.dtype), v)
-        return higher, mass * shrink + weights.sum(-1), out * shrink[..., None] + more
-
-    # A loop keeps forward and backward pass apart: here XLA:CPU, too, recomputes what it should.
-    @jax.checkpoint
-    def body(carry, part):
-        k, v, keys = part
-        seen = visible(queries, keys, window)
-        return jax.lax.cond(seen.any(), read, lambda carry, *_: carry, carry, k, v, seen), None
-
-    shape = grouped.shape[:-1]
-    start = (
-        jnp.full(shape, MASKED, jnp.float32),
-        jnp.zeros(shape, jnp.float32),
-        jnp.zeros((*shape, v.shape[-1]), jnp.float32),
-    )
-    (_, mass, out), _ = jax.lax.scan(body, start, key_blocks)
-    # Padding may see nothing at all.
-    out = out / jnp.maximum(mass, jnp.finfo(jnp.float32).tiny)[..., None]
-    return _joined(out.astype(v.dtype))
-
-
 def quantised(
     q: Float[Array, "B T N H"],
     store: KV,
@@ -111,25 +47,16 @@ def quantised(
     Their scales multiply scores and weights, so the codes are what is read and multiplied: half
     the traffic of bfloat16, without a copy in another type.
     """
-    grouped = _grouped(q, store.keys.shape[2])
-    scores = wide_einsum("bkgth,bskh->bkgts", grouped, store.keys.astype(q.dtype))
+    heads = grouped(q, store.keys.shape[2])
+    scores = wide_einsum("bkgth,bskh->bkgts", heads, store.keys.astype(q.dtype))
     scores *= scale * store.key_scale.swapaxes(1, 2)[:, :, None, None]
     weights = jax.nn.softmax(jnp.where(seen[:, None, None], scores, MASKED), axis=-1)
     weights *= store.value_scale.swapaxes(1, 2)[:, :, None, None]
     out = wide_einsum("bkgts,bskv->bkgtv", weights.astype(q.dtype), store.values.astype(q.dtype))
-    return _joined(out.astype(q.dtype))
+    return joined(out.astype(q.dtype))
 
 
-def _cut(x: Array, block: int) -> Array:
-    """[B, S, ...] as [S / block, B, block, ...]; what is padded does not exist."""
-    fill = -1 if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == 2 else 0
-    padding = [(0, 0)] * x.ndim
-    padding[1] = (0, -x.shape[1] % block)
-    x = jnp.pad(x, padding, constant_values=fill)
-    return jnp.moveaxis(x.reshape(x.shape[0], -1, block, *x.shape[2:]), 1, 0)
-
-
-def _grouped(q: Float[Array, "B T N H"], kv_heads: int) -> Float[Array, "B K G T H"]:
+def grouped(q: Float[Array, "B T N H"], kv_heads: int) -> Float[Array, "B K G T H"]:
     """Query heads by the key-value head that they share.
 
     Raises:
@@ -142,6 +69,6 @@ def _grouped(q: Float[Array, "B T N H"], kv_heads: int) -> Float[Array, "B K G T
     return q.transpose(0, 2, 3, 1, 4)
 
 
-def _joined(out: Float[Array, "B K G T V"]) -> Float[Array, "B T N V"]:
+def joined(out: Float[Array, "B K G T V"]) -> Float[Array, "B T N V"]:
     batch, _, _, length, width = out.shape
     return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, -1, width)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from loomax.models.lm.ops.attend import Places, blockwise
+from loomax.models.lm.ops.attend import Places, visible
+from loomax.models.lm.ops.blockwise import blockwise
 from loomax.models.lm.ops.local import ring_positions, ring_write, windowed
 
 B, T, N, K, H, V = 2, 23, 4, 2, 8, 6
@@ -56,16 +57,45 @@ def test_blocks_are_all_scores_at_once(block, packed):
     np.testing.assert_allclose(got, reference(q, k, v, seen, 0.3), atol=1e-5)
 
 
-def test_gradients_of_blocks():
+def dense(q, k, v, places, scale, window):
+    """The same by all scores at once, for its derivative."""
+    k, v = (jnp.repeat(x, N // K, axis=2) for x in (k, v))
+    seen = visible(places, places, window)[:, None]
+    scores = jnp.where(seen, scale * jnp.einsum("bqnh,bsnh->bnqs", q, k), -1e30)
+    weights = jnp.where(seen, jax.nn.softmax(scores, axis=-1), 0)
+    return jnp.einsum("bnqs,bsnv->bqnv", weights, v)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("block", [4, 64])
+def test_gradients_of_blocks(block, window):
+    """Of packed rows, the last tokens of which do not exist."""
     q, k, v = draw()
-    places = Places(jnp.broadcast_to(jnp.arange(T), (B, T)))
-
-    def loss(block, args):
-        return jnp.sin(blockwise(*args, places, places, 0.3, block=block)).sum()
-
-    small, whole = (jax.jit(jax.grad(partial(loss, block)))((q, k, v)) for block in (4, 64))
-    for got, want in zip(small, whole, strict=True):
+    at = jnp.broadcast_to(jnp.where(jnp.arange(T) < T - 3, jnp.arange(T), -1), (B, T))
+    places = Places(at, jnp.array(SEGMENTS))
+    ours = partial(blockwise, queries=places, keys=places, window=window, block=block, scale=0.3)
+    by_blocks, at_once = (
+        jax.jit(jax.grad(lambda *args, f=f: jnp.sin(f(*args)).sum(), argnums=(0, 1, 2)))(q, k, v)
+        for f in (ours, lambda *args: dense(*args, places, 0.3, window))
+    )
+    for got, want in zip(by_blocks, at_once, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_memory_of_gradients_grows_with_the_length():
+    """Not with its square, as what all scores or all states of a running softmax take."""
+
+    def temporary(length):
+        shape = jax.ShapeDtypeStruct((1, length, 2, 16), jnp.float32)
+        at = jax.ShapeDtypeStruct((1, length), jnp.int32)
+
+        def loss(args, at):
+            return blockwise(*args, Places(at), Places(at), 0.3, block=32).sum()
+
+        compiled = jax.jit(jax.grad(loss)).lower((shape,) * 3, at).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(2048) < 2.5 * temporary(1024)
 
 
 def test_padding_that_sees_nothing_is_finite():
