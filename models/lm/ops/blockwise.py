@@ -45,6 +45,9 @@ def _attend(q, k, v, queries, keys, scale, window, block):
 
 
 def _forward(q, k, v, queries, keys, scale, window, block):
+    # Layers in a loop share their keys. Were these not tied to the queries, the loop's derivative
+    # would compute what follows from keys alone (masks of all pairs of blocks) first, and keep it.
+    q, k, v, queries, keys = jax.lax.optimization_barrier((q, k, v, queries, keys))
     key_blocks = jax.tree.map(lambda x: _cut(x, block), (k, v, keys))
 
     def attend_block(part):

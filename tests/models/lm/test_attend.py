@@ -82,15 +82,25 @@ def test_gradients_of_blocks(block, window):
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-def test_memory_of_gradients_grows_with_the_length():
-    """Not with its square, as what all scores or all states of a running softmax take."""
+@pytest.mark.parametrize("layers", [0, 2])
+def test_memory_of_gradients_grows_with_the_length(layers):
+    """Not with its square, as what all scores or all states of a running softmax take.
+
+    Layers in a loop share their keys: what follows from these alone must not be kept either.
+    """
 
     def temporary(length):
         shape = jax.ShapeDtypeStruct((1, length, 2, 16), jnp.float32)
         at = jax.ShapeDtypeStruct((1, length), jnp.int32)
 
         def loss(args, at):
-            return blockwise(*args, Places(at), Places(at), 0.3, block=32).sum()
+            q, k, v = args
+
+            @jax.checkpoint
+            def layer(q, _):
+                return blockwise(q, k, v, Places(at), Places(at), 0.3, block=32), None
+
+            return (jax.lax.scan(layer, q, length=layers)[0] if layers else layer(q, 0)[0]).sum()
 
         compiled = jax.jit(jax.grad(loss)).lower((shape,) * 3, at).compile()
         return compiled.memory_analysis().temp_size_in_bytes
