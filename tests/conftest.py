@@ -1,5 +1,10 @@
-"""Eight host devices, a compilation cache on disk, and shapes and keys checked at run time."""
+"""Eight host devices, a compilation cache on disk, and shapes and keys checked at run time.
 
+XLA:CPU compiles quickly instead of well, here and in the processes that tests start: programs of
+tests run a few times on small arrays. XLA_FLAGS="" in the environment tests what users run.
+"""
+
+import os
 import sys
 import types
 
@@ -7,6 +12,11 @@ import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
 
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+    " --xla_llvm_disable_expensive_passes=true",
+)
 # Annotations such as Float[Array, "batch dim"] become checks, in tests only. An int may stand
 # for a float, as type checkers have it. The hook finds its checker by import name.
 _checker = types.ModuleType("loomax_type_checker")

@@ -1,7 +1,5 @@
 """The pass changes no result, and makes plain `jax.checkpoint` hold on CPU."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,9 +73,11 @@ def test_fewer_bytes_and_the_same_results(apply, count, smaller, inputs):
     fenced = edited.compile()
     assert (fences(lowered), fences(edited)) == (0, count)
     assert temp_bytes(fenced) * smaller < temp_bytes(plain)
-    jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), fenced(*inputs), plain(*inputs)
-    )
+    for ours, theirs in zip(
+        *(jax.tree.leaves(run(*inputs)) for run in (fenced, plain)), strict=True
+    ):
+        # Other fusions round sums of thousands in another order.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-5 * np.abs(theirs).max())
 
 
 @needs_native
