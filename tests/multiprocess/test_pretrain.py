@@ -36,7 +36,6 @@ from loomax.runtime.compile import setup_cpu
 from loomax.runtime.distributed import initialize_distributed
 setup_cpu(devices=2)
 initialize_distributed()
-jax.config.update("jax_disable_most_optimizations", True)  # compiling takes most of the time
 from loomax.agents.pretrain import train as job
 from loomax.agents.pretrain.report import read_config
 

@@ -111,14 +111,6 @@ def leaks(engine):
     return memory.pages.used, memory.snapshots.used - bool(memory.snapshots.size)
 
 
-@pytest.fixture(autouse=True, scope="package")
-def quick_compiling():
-    """At these sizes nothing takes time but compiling."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 SLOW = ("sliding_window", "gated_deltanet", "mla")
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import jax
 import pytest
 
 from loomax.agents.pretrain.config import DataConfig
@@ -11,21 +10,6 @@ from loomax.agents.pretrain.train import train
 
 # As tokens (begin and end included) 3, 9, 17, 5, 40, 12 ...: one fills a row of 17 exactly.
 LENGTHS = (1, 7, 15, 3, 38, 10, 22, 2, 15, 29, 61, 8)
-
-
-# These programs run for milliseconds; to optimise them takes most of the tests' time. Hooks of this
-# file see the tests of this folder only, and the first one comes before any fixture.
-OPTION = "jax_disable_most_optimizations"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup():
-    jax.config.update(OPTION, True)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown():
-    jax.config.update(OPTION, False)
 
 
 def text_of(number: int) -> str:

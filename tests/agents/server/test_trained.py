@@ -30,14 +30,6 @@ from loomax.models.tokenizer.bpe import BEGIN
 from loomax.runtime.mesh import MeshConfig, make_mesh
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly():
-    """These programs run for milliseconds; to optimise them takes most of the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     """A run as training leaves it, but for the training."""

@@ -7,19 +7,6 @@ from loomax.agents.search.train.presets import CONFIGS
 from loomax.agents.search.train.train import train
 from loomax.runtime.mesh import MeshConfig, make_mesh
 
-# As in tests/agents/pretrain: these programs run for milliseconds.
-OPTION = "jax_disable_most_optimizations"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup():
-    jax.config.update(OPTION, True)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown():
-    jax.config.update(OPTION, False)
-
 
 @pytest.fixture(scope="package")
 def debug():
