@@ -18,7 +18,7 @@ train: $(DONE)/setup
 	$(BIN)/loomax train --config quickstart $(ARGS)
 
 test: $(DONE)/setup
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(DONE)/setup
 	$(BIN)/ruff check .
