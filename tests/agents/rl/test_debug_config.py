@@ -12,6 +12,8 @@ from loomax.agents.rl.scoring import read_config
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.metrics import read
 
+# A machine that is busy takes minutes to compile the job.
+pytestmark = pytest.mark.timeout(900)
 RESULT = {"success_before", "success_after", "ci95_before", "ci95_after", "episodes", "wall_s"}
 RESULT |= {"env_steps", "config", "seed"}
 
@@ -25,7 +27,7 @@ def debug(tmp_path_factory):
     # same command then starts at once.
     there = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
     there["XLA_FLAGS"] = ""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=580, env=there)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=880, env=there)
     assert done.returncode == 0, done.stderr[-4000:]
     return runs / "debug", done.stdout
 
