@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 from loomax.models.attention import MASKED
 from loomax.models.layers import wide_einsum
 from loomax.models.lm.ops.attend import Places, grouped, joined, visible
+from loomax.models.lm.ops.blocks import from_blocks, into_blocks
 
 
 def blockwise(
@@ -56,7 +57,7 @@ def _forward(q, k, v, queries, keys, scale, window, block):
 
     query_blocks = jax.tree.map(lambda x: _cut(x, block), (q, queries))
     out, totals = jax.lax.map(attend_block, query_blocks)
-    out = _joined_blocks(out, q.shape[1])
+    out = from_blocks(out, q.shape[1])
     return out, (q, k, v, queries, keys, out, totals)
 
 
@@ -107,8 +108,8 @@ def _backward(scale, window, block, kept, cotangent):
     # queries are as long as these, not as all keys.
     start = jnp.zeros(parts[0].shape, jnp.float32)
     dq, (dk, dv) = jax.lax.scan(over_keys, start, key_blocks)
-    dq = _joined_blocks(dq, q.shape[1]).astype(q.dtype)
-    return dq, _joined_blocks(dk, k.shape[1]), _joined_blocks(dv, v.shape[1]), None, None
+    dq = from_blocks(dq, q.shape[1]).astype(q.dtype)
+    return dq, from_blocks(dk, k.shape[1]), from_blocks(dv, v.shape[1]), None, None
 
 
 _attend.defvjp(_forward, _backward)
@@ -160,15 +161,7 @@ def _scores(
 
 
 def _cut(x: Array, block: int) -> Array:
-    """[B, S, ...] as [S / block, B, block, ...]; what is padded does not exist."""
-    fill = -1 if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == 2 else 0
-    padding = [(0, 0)] * x.ndim
-    padding[1] = (0, -x.shape[1] % block)
-    x = jnp.pad(x, padding, constant_values=fill)
-    return jnp.moveaxis(x.reshape(x.shape[0], -1, block, *x.shape[2:]), 1, 0)
-
-
-def _joined_blocks(x: Array, length: int) -> Array:
-    """[C, B, L, ...] as [B, C * L, ...], without the padding."""
-    x = jnp.moveaxis(x, 0, 1)
-    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
+    """[B, S, ...] as [C, B, L, ...]; places that are padded do not exist."""
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % block)), constant_values=-1)
+    return into_blocks(x, block)
