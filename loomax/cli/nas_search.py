@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from loomax.cli.eval import find_run
 from loomax.cli.nas_table import default_path
+from loomax.nas.evolve.config import Measure
 from loomax.runtime.config import parse_options
 
 PROG = "loomax nas search"
-Measure = Literal["confidence", "accuracy"]
 DESCRIPTION = """Searches a trained supernet for networks that are accurate and fast (NSGA-II over
 accuracy and latency, within a limit), takes the best one out of it, and writes it as safetensors,
 Orbax and StableHLO. The search looks at two thirds of the run's validation images, the others

@@ -58,8 +58,9 @@ class SupernetConfig:
     Args:
         stages: from the image to the classifier.
         lanes: sizes of up to 4 networks that grow, with the fields of `Sizes`. An operator runs
-            at the sizes of the first lane that covers its active ones, with masks inside; the
-            last is the largest network, whose sizes are those of the parameters.
+            at the sizes of the first lane that covers its active ones, with masks inside. The
+            first one covers its own sizes only, without masks, so it should be the smallest
+            network; the last is the largest, whose sizes are those of the parameters.
         classes: outputs.
         expand: the head's 1x1 convolution has expand x width channels; 0 leaves it out.
         features: width of a layer between pooling and classifier; 0 leaves it out.

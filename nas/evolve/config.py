@@ -1,6 +1,11 @@
 """Settings of a search. Imports no JAX."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+# Of networks that are searched, see `loomax.nas.evolve.judge`: the mean probability of the right
+# class, or the share of images that are right.
+Measure = Literal["confidence", "accuracy"]
 
 
 @dataclass(frozen=True)

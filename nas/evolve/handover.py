@@ -13,12 +13,12 @@ from jaxtyping import PyTree
 from loomax.models.elastic.deploy.export import export_network, reload_errors
 from loomax.models.elastic.deploy.network import Network
 from loomax.nas.evolve.candidate import Candidate
-from loomax.nas.evolve.config import EvolveConfig
+from loomax.nas.evolve.config import EvolveConfig, Measure
 from loomax.nas.evolve.constraint import Constraint, make_constraint
 from loomax.nas.evolve.exam import Exam, Scores
 from loomax.nas.evolve.finetune import FinetuneConfig, finetune
 from loomax.nas.evolve.journal import Journal
-from loomax.nas.evolve.judge import Measure, network_accuracy, supernet_scores
+from loomax.nas.evolve.judge import network_accuracy, supernet_scores
 from loomax.nas.evolve.plot import draw_search
 from loomax.nas.evolve.search import Outcome, conclude, evolve, random_search
 from loomax.nas.oracle.predict import Predictor

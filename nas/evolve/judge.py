@@ -7,13 +7,13 @@ other images does, with much less noise (docs/nas.md), so it is the default. A t
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
 
 from loomax.models.elastic.deploy.export import forward
 from loomax.models.elastic.deploy.network import Network
+from loomax.nas.evolve.config import Measure
 from loomax.nas.evolve.exam import Scores
 from loomax.nas.space.arch import Arch
 from loomax.nas.train.data.batches import Images
@@ -23,7 +23,6 @@ from loomax.nas.train.score import Scorer
 
 # Of the run's validation images; the rest validates the front.
 SEARCH_SHARE = 2 / 3
-Measure = Literal["confidence", "accuracy"]
 
 
 def supernet_scores(trained: Trained, measure: Measure = "confidence") -> Scores:
