@@ -1,8 +1,9 @@
 """How programs are compiled on each backend. What XLA:CPU needs to run MJX is written here only.
 
-Two facts about jaxlib 0.10 on CPU (both measured):
-  1. The fusion emitters make MJX about 80 times slower, so programs that hold physics are
-     compiled with `physics_options()`. Other programs, the ray caster among them, are not.
+Two facts about jaxlib on CPU (both measured):
+  1. The fusion emitters of jaxlib 0.10 make MJX about 80 times slower, so programs that hold
+     physics are compiled with `physics_options()`. Other programs, the ray caster among them, are
+     not. From 0.11 on there is no such option, nor any need: jaxlib 0.12 without it is as fast.
   2. Batched LAPACK kernels (MJX's Cholesky) split batches of about 128 and more over the client's
      thread pool and block one of its threads while they wait. With few cores two such kernels
      wait for each other for ever. Blocks of at most 64 environments never split; blocks of 16 are
@@ -109,9 +110,16 @@ def target_platform() -> str:
     return device.platform if device is not None else jax.default_backend()
 
 
-def physics_options(platform: str | None = None) -> dict[str, bool | str]:
-    """`compiler_options` for `jax.jit` of any program that steps MJX."""
-    if (platform or target_platform()) != "cpu":
+def physics_options(
+    platform: str | None = None, *, version: tuple[int, ...] = jax.__version_info__
+) -> dict[str, bool | str]:
+    """`compiler_options` for `jax.jit` of any program that steps MJX.
+
+    Args:
+        platform: what the program is for; default: `target_platform()`.
+        version: of JAX, which refuses options that it does not know.
+    """
+    if (platform or target_platform()) != "cpu" or version >= (0, 11):
         return {}
     return {"xla_cpu_use_fusion_emitters": False}
 
