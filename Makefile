@@ -1,7 +1,7 @@
 # Two commands are all there is to know, on a fresh machine and in either order:
 #   make train    set up what is missing, then run the main job
 #   make test     set up what is missing, then run the tests
-# Also: make lint, make clean.  ARGS="..." adds options to the command that is run; WORKERS=1 runs
+# Also: make lint, make clean, make mutants ROOM=agents/rl (do the tests notice broken lines?).  ARGS="..." adds options to the command that is run; WORKERS=1 runs
 # the tests in one process.
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ WORKERS ?= 2
 # Inside .venv, so that removing it by hand is enough to start again.
 DONE := .venv/done
 
-.PHONY: train test lint clean
+.PHONY: train test lint mutants clean
 .DELETE_ON_ERROR:
 
 train: $(DONE)/setup
@@ -24,6 +24,9 @@ lint: $(DONE)/setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyrefly check
+
+mutants: $(DONE)/setup
+	$(BIN)/python tests/mutants.py $(ROOM) $(ARGS)
 
 clean:
 	rm -rf .venv dist build .pytest_cache .ruff_cache .hypothesis
