@@ -6,6 +6,7 @@ from typing import Literal
 from loomax.agents.search.actions.config import ToolConfig
 
 Api = Literal["chat", "completions"]
+Limit = Literal["max_tokens", "max_completion_tokens", "none"]
 # A model takes longer than a tool, and asking again costs the endpoint a prompt.
 ATTEMPTS = ToolConfig(
     timeout_s=60.0, deadline_s=120.0, attempts=4, backoff_s=0.5, backoff_most_s=8.0, ttl_s=0.0
@@ -21,8 +22,9 @@ class EndpointConfig:
         model: its name there.
         api: "chat" calls tools, "completions" writes text with tags.
         logprobs: whether to ask for log-probabilities; without, no draft is taken unverified.
+        temperature: whether to send the temperature; some models have but one.
         priority: whether the endpoint knows vLLM's `priority`, by which drafts go first.
-        limit: the name by which it knows the limit of tokens.
+        limit: the name by which it knows the limit of tokens; "none" sends no limit.
         slots: requests that it is believed to run at once.
         full: it is believed to be full when the time to the first token is so many times the best.
         silence_s: seconds between two chunks at most.
@@ -37,8 +39,9 @@ class EndpointConfig:
     api_key: str = ""
     api: Api = "chat"
     logprobs: bool = True
+    temperature: bool = True
     priority: bool = False
-    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    limit: Limit = "max_tokens"
     slots: int = 16
     full: float = 3.0
     silence_s: float = 60.0

@@ -9,9 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loomax.agents.search.endpoint.table import Table
+from loomax.agents.search.grammar.call_parts import CallPart, CallParts
+from loomax.agents.search.grammar.untrusted import read_object, whole
 from loomax.models.tokenizer.bpe import words_of
 
 FORCED = "f"
+CALLS = "tool_calls"
+NOT_RUN = '{"error": "not_run", "detail": "this call was not run"}'
 
 
 class ConversationReader:
@@ -70,7 +74,11 @@ class ConversationCodec:
 
 
 def messages_of(texts: Iterable[str]) -> tuple[list[dict[str, Any]], bool]:
-    """The messages that an endpoint is sent, and whether it has to call a tool."""
+    """The messages that an endpoint is sent, and whether it has to call a tool.
+
+    Endpoints refuse a conversation in which a call has no reply, or something comes before one:
+    replies directly follow their calls, and a call that was never run is told so.
+    """
     messages: list[dict[str, Any]] = []
     writing = forced = False
     for text in texts:
@@ -83,40 +91,61 @@ def messages_of(texts: Iterable[str]) -> tuple[list[dict[str, Any]], bool]:
             messages[-1]["content"] += rest
         elif kind == "c":
             if not writing:
-                messages.append({"role": "assistant", "content": ""})
+                messages.append({"role": "assistant", "content": "", CALLS: CallParts()})
                 writing = True
             _grow(messages[-1], json.loads(rest)["delta"])
-    return [_sendable(message) for message in messages], forced
+    return [_sendable(message) for turn in _turns(messages) for message in _replied(turn)], forced
 
 
 def _grow(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     """Adds a delta to the assistant's message. Reasoning is not sent back."""
     message["content"] += delta.get("content") or ""
     for part in delta.get("tool_calls") or ():
-        calls = message.setdefault("tool_calls", [])
-        if not calls or calls[-1]["index"] != part.get("index", 0):
-            function = {"name": "", "arguments": ""}
-            calls.append({"index": part.get("index", 0), "id": "", "function": function})
-        function = part.get("function") or {}
-        calls[-1]["id"] += part.get("id") or ""
-        calls[-1]["function"]["name"] += function.get("name") or ""
-        calls[-1]["function"]["arguments"] += function.get("arguments") or ""
+        message[CALLS].add(part)
 
 
-def _sendable(message: dict[str, Any]) -> dict[str, Any]:
-    """A message in the form of a request; broken arguments would make the whole of it wrong."""
-    calls = [
-        {"id": call["id"], "type": "function", "function": _function(call["function"])}
-        for call in message.get("tool_calls", ())
-    ]
+def _turns(messages: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Each message of the assistant with what follows it; the first turn has none."""
+    turns: list[list[dict[str, Any]]] = [[]]
+    for message in messages:
+        if message["role"] == "assistant":
+            turns.append([])
+        turns[-1].append(message)
+    return turns
+
+
+def _replied(turn: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A turn in which each call has its reply, before anything else."""
+    head = [message for message in turn if message["role"] == "assistant"]
+    calls = head[0][CALLS].calls if head else []
     if not calls:
-        return {name: value for name, value in message.items() if name != "tool_calls"}
-    return {**message, "content": message["content"] or None, "tool_calls": calls}
+        return turn
+    replies = {message.get("tool_call_id"): message for message in turn[1:]}
+    made = [
+        replies.get(call.id) or {"role": "tool", "tool_call_id": call.id, "content": NOT_RUN}
+        for call in calls
+    ]
+    return [*head, *made, *(message for message in turn[1:] if message["role"] != "tool")]
 
 
-def _function(function: Mapping[str, str]) -> dict[str, str]:
+def _sendable(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message in the form of a request."""
+    held = {name: value for name, value in message.items() if name != CALLS}
+    held["content"] = whole(held["content"])
+    parts = message[CALLS].calls if CALLS in message else ()
+    if parts:
+        calls = [{"id": c.id, "type": "function", "function": _function(c)} for c in parts]
+        held |= {"content": held["content"] or None, CALLS: calls}
+    return held
+
+
+def _function(call: CallPart) -> dict[str, str]:
+    """Name and arguments; broken ones would make the whole request wrong."""
+    written = whole(call.arguments)
     try:
-        good = isinstance(json.loads(function["arguments"]), dict)
+        clean = json.dumps(read_object(written))
     except ValueError:
-        good = False
-    return {"name": function["name"], "arguments": function["arguments"] if good else "{}"}
+        written = clean = "{}"
+    # What the model wrote, unless it wrote what cannot be encoded.
+    same = written if json.loads(written) == json.loads(clean) else clean
+    return {"name": whole(call.name) or "unnamed", "arguments": same}

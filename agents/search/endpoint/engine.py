@@ -17,6 +17,7 @@ import httpx
 from loomax.agents.search.endpoint.config import EndpointConfig
 from loomax.agents.search.endpoint.job import Job, closing, piece_of
 from loomax.agents.search.endpoint.request import EndpointRequest
+from loomax.agents.search.endpoint.sse import EventReader
 from loomax.agents.search.endpoint.stream import Streams
 from loomax.agents.search.endpoint.table import Table
 from loomax.agents.search.endpoint.traffic import Traffic
@@ -173,20 +174,22 @@ class EndpointEngine:
         )
         start, left = asyncio.get_running_loop().time(), dict(enumerate(samples))
         async with self._streams.open(asked, urgent=first.kind == "main") as response:
-            last, arriving = start, cast(AsyncGenerator[str, None], response.aiter_lines())
-            async with aclosing(arriving) as lines:
+            last, arriving = start, cast(AsyncGenerator[bytes, None], response.aiter_bytes())
+            reader = EventReader()
+            async with aclosing(arriving) as pieces:
                 while left:
-                    deltas = read_event(self._config, await self._next(lines))
-                    if any(delta.text for delta in deltas):
-                        last = self._observe(start, last)
-                    for delta in deltas:
-                        self._take(left, delta)
+                    for data in reader.feed(await self._next(pieces)):
+                        deltas = read_event(self._config, data)
+                        if any(delta.text for delta in deltas):
+                            last = self._observe(start, last)
+                        for delta in deltas:
+                            self._take(left, delta)
 
-    async def _next(self, lines: AsyncGenerator[str, None]) -> str:
-        """The next line, in time."""
+    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes:
+        """The next bytes, in time."""
         try:
             async with asyncio.timeout(self._config.silence_s):
-                return await anext(lines)
+                return await anext(pieces)
         except StopAsyncIteration:
             raise EngineError("the stream broke off") from None
         except TimeoutError:

@@ -11,6 +11,7 @@ import httpx
 from loomax.agents.search.actions.call import Tool
 from loomax.agents.search.actions.execution import Executor
 from loomax.agents.search.endpoint.config import EndpointConfig
+from loomax.agents.search.endpoint.refusals import instead, refused, without
 from loomax.agents.search.endpoint.traffic import Traffic
 from loomax.agents.search.endpoint.wire import PATHS
 from loomax.agents.search.engine_protocol import EngineError
@@ -20,6 +21,7 @@ from loomax.agents.search.retrieval.client import retry_after_s
 # An endpoint that does not say for how long.
 PAUSE_S = 1.0
 BRIEF = 300
+MOST_BYTES = 65_536
 
 
 class Streams:
@@ -36,6 +38,8 @@ class Streams:
         self._config, self._traffic, self._client = config, traffic, client
         tool = Tool("endpoint", self._open, "repeatable", config.attempts)
         self._executor = Executor(tool, delay=None, seed=seed)
+        # Parameters that the endpoint has refused; None leaves one out, a name takes its place.
+        self._changes: dict[str, str | None] = {}
 
     @asynccontextmanager
     async def open(
@@ -52,14 +56,29 @@ class Streams:
         # What an attempt opened is closed even if nobody was there to take it.
         held: list[httpx.Response] = []
         try:
-            arguments = {"body": body, "held": held}
-            result = await self._executor.run(arguments, "", lambda *_: None, lambda: urgent)
-            if result.status != "ok":
-                raise EngineError(f"{result.status}: {result.detail}")
-            yield result.value
+            yield await self._opened(body, held, urgent)
         finally:
             for response in held:
                 await response.aclose()
+
+    async def _opened(
+        self, body: Mapping[str, Any], held: list[httpx.Response], urgent: bool
+    ) -> httpx.Response:
+        """A response; asks once more for each parameter that the endpoint refuses."""
+        changes = dict(self._changes)
+        while True:
+            asked, told = without(body, changes), []
+            arguments = {"body": asked, "held": held, "told": told}
+            result = await self._executor.run(arguments, "", lambda *_: None, lambda: urgent)
+            if result.status == "ok":
+                # Only now is it known that the endpoint meant them.
+                self._changes |= changes
+                return result.value
+            status, text = told[-1] if told else (0, "")
+            name = refused(asked, status, text)
+            if result.status != "rejected" or name is None:
+                raise EngineError(f"{result.status}: {result.detail}")
+            changes[name] = instead(name, text) if name not in changes.values() else None
 
     async def _open(self, arguments: Mapping[str, Any]) -> httpx.Response:
         config = self._config
@@ -78,16 +97,14 @@ class Streams:
             raise ToolError(f"{config.url}: {type(error).__name__}: {error}") from None
         arguments["held"].append(response)
         if response.status_code != 200:
-            await self._refuse(response)
+            text = await _beginning(response)
+            arguments["told"].append((response.status_code, text))
+            self._refuse(response, " ".join(text.split())[:BRIEF])
         return response
 
-    async def _refuse(self, response: httpx.Response) -> None:
+    def _refuse(self, response: httpx.Response, text: str) -> None:
         """Raises what a status stands for."""
         code = response.status_code
-        try:
-            text = " ".join((await response.aread()).decode("utf-8", "replace").split())[:BRIEF]
-        except httpx.HTTPError:
-            text = ""
         message = f"HTTP {code} from {self._config.url}: {text}"
         wait = retry_after_s(response.headers.get("retry-after"), datetime.now(UTC))
         if code == 429 or (code == 503 and wait is not None):
@@ -96,3 +113,16 @@ class Streams:
         if 400 <= code < 500 and code != 408:
             raise Rejected(message)
         raise ToolError(message)
+
+
+async def _beginning(response: httpx.Response) -> str:
+    """The text of an error, as far as it came and is worth reading."""
+    held = bytearray()
+    try:
+        async for piece in response.aiter_bytes():
+            held += piece
+            if len(held) > MOST_BYTES:
+                break
+    except httpx.HTTPError:
+        pass
+    return held[:MOST_BYTES].decode("utf-8", "replace")

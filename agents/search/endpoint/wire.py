@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,13 @@ from loomax.agents.search.endpoint.conversation import messages_of
 from loomax.agents.search.endpoint.table import Table
 from loomax.agents.search.engine_protocol import Kind, Sampling
 from loomax.agents.search.errors import MalformedOutput, ToolError
+from loomax.agents.search.grammar.call_parts import CallParts
+from loomax.agents.search.grammar.untrusted import brief, whole
 
 PATHS = {"chat": "/chat/completions", "completions": "/completions"}
 SEEDS = 2**31
+# What reading JSON of another form comes to.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 # By vLLM's `priority`, lower goes first.
 PRIORITIES: Mapping[Kind, int] = {"draft": -1, "score": -1, "main": 0, "background": 1}
 
@@ -55,11 +59,13 @@ def body(
         "model": config.model,
         "stream": True,
         "n": count,
-        "temperature": sampling.temperature,
         "seed": (sampling.seed * 16 + sampling.sample) % SEEDS,
-        # The end of a sample is a text of its own, and has to find room.
-        config.limit: max(1, sampling.most - 1),
     }
+    if config.temperature:
+        made["temperature"] = sampling.temperature
+    if config.limit != "none":
+        # The end of a sample is a text of its own, and has to find room.
+        made[config.limit] = max(1, sampling.most - 1)
     if config.priority:
         made["priority"] = PRIORITIES[kind]
     if sampling.stops:
@@ -67,7 +73,7 @@ def body(
     texts = table.pieces(tokens)
     if config.api == "completions":
         logprobs = {"logprobs": 0} if config.logprobs else {}
-        return made | logprobs | {"prompt": "".join(texts)}
+        return made | logprobs | {"prompt": whole("".join(texts))}
     messages, forced = messages_of(texts)
     made |= {"messages": messages, "tools": list(tools)}
     if config.logprobs:
@@ -80,32 +86,31 @@ def body(
     return made
 
 
-def read_event(config: EndpointConfig, line: str) -> list[Delta]:
-    """What a line of a stream tells; most lines are empty.
+def read_event(config: EndpointConfig, data: str) -> list[Delta]:
+    """What an event of a stream tells, from its data.
 
     Raises:
         ToolError: the endpoint tells of an error.
-        MalformedOutput: the line cannot be read.
+        MalformedOutput: the event cannot be read.
     """
-    if not line.startswith("data:") or line[5:].strip() == "[DONE]":
+    if data.strip() == "[DONE]":
         return []
     try:
-        event = json.loads(line[5:])
+        event = json.loads(data)
         if event.get("error"):
-            raise ToolError(f"the endpoint: {event['error']}")
+            raise ToolError(f"the endpoint: {brief(str(event['error']))}")
         choices = event.get("choices") or []
         read = _chat if config.api == "chat" else _completion
         return [read(choice) for choice in choices]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MalformedOutput(f"{type(error).__name__} in the event {line[:200]!r}") from None
+    except UNREADABLE as error:
+        told = f"{type(error).__name__} in the event {brief(data)!r}"
+        raise MalformedOutput(told) from None
 
 
 def _chat(choice: Mapping[str, Any]) -> Delta:
-    delta = {name: value for name, value in (choice.get("delta") or {}).items() if value}
-    finish = choice.get("finish_reason")
-    delta.pop("role", None)
+    delta, finish = _delta(choice.get("delta") or {}), _text(choice, "finish_reason") or None
     entries = (choice.get("logprobs") or {}).get("content") or []
-    least = min((float(entry["logprob"]) for entry in entries), default=-math.inf)
+    least = _least(entry["logprob"] for entry in entries)
     text = json.dumps({"delta": delta, "finish_reason": finish}, sort_keys=True)
     shown = f"c{text}" if delta or finish else ""
     # The event that ends a sample need not hold a token.
@@ -113,10 +118,24 @@ def _chat(choice: Mapping[str, Any]) -> Delta:
     return Delta(int(choice.get("index", 0)), shown, 0.0 if certain else least, finish)
 
 
+def _delta(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is read of a delta, checked; nothing else is kept or sent back."""
+    held: dict[str, Any] = {
+        "content": _text(given, "content"),
+        # vLLM and OpenRouter name it `reasoning`.
+        "reasoning_content": _text(given, "reasoning_content") or _text(given, "reasoning"),
+        "tool_calls": list(given.get("tool_calls") or ()),
+    }
+    checked = CallParts()
+    for part in held["tool_calls"]:
+        checked.add(part)
+    return {name: value for name, value in held.items() if value}
+
+
 def _completion(choice: Mapping[str, Any]) -> Delta:
-    text, finish = choice.get("text") or "", choice.get("finish_reason")
+    text, finish = _text(choice, "text"), _text(choice, "finish_reason") or None
     entries = (choice.get("logprobs") or {}).get("token_logprobs") or []
-    least = min((float(each) for each in entries if each is not None), default=-math.inf)
+    least = _least(each for each in entries if each is not None)
     stop = choice.get("stop_reason", choice.get("matched_stop"))
     return Delta(
         int(choice.get("index", 0)),
@@ -125,3 +144,19 @@ def _completion(choice: Mapping[str, Any]) -> Delta:
         finish,
         stop if isinstance(stop, str) else None,
     )
+
+
+def _text(held: Mapping[str, Any], name: str) -> str:
+    value = held.get(name)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} is {type(value).__name__}")
+    return value or ""
+
+
+def _least(values: Iterable[Any]) -> float:
+    """The least log-probability; minus infinity if there is none, or one is no number."""
+    logprobs = [float(value) for value in values]
+    if any(math.isnan(each) for each in logprobs):
+        return -math.inf
+    # Some endpoints round to above 0.
+    return min(0.0, *logprobs) if logprobs else -math.inf

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from loomax.agents.search.grammar.action import Answer, Event, Malformed, Reasoning, ToolCall
+from loomax.agents.search.grammar.call_parts import CallPart, CallParts
+from loomax.agents.search.grammar.untrusted import brief, read_object, whole
 from loomax.agents.search.retrieval.document import Document
 
 SEARCH = {
@@ -28,19 +30,19 @@ TYPES = {
     "object": dict,
 }
 MOST_CHARACTERS = 65_536
+MOST_CALLS = 64
 
 
 class OpenAIParser:
     """Reads the chunks of one streamed completion, as dictionaries.
 
-    A call is complete when the next one begins or the completion ends.
+    Calls are complete when the completion ends.
     """
 
     def __init__(self, tools: Mapping[str, Mapping[str, Any]]):
-        self._tools = tools
-        self._content, self._reasoning, self._ended = "", "", False
-        self._call: dict[str, Any] | None = None
-        self._acted = self._done = False
+        self._tools, self._calls = tools, CallParts()
+        self._content, self._reasoning = "", ""
+        self._done = False
 
     @property
     def done(self) -> bool:
@@ -52,7 +54,7 @@ class OpenAIParser:
             return []
         try:
             events = self._chunk(piece)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             events = [Malformed("bad_chunk", f"{type(error).__name__}: {error}")]
             self._done = True
         return events
@@ -62,70 +64,54 @@ class OpenAIParser:
         return [] if self._done else self._end("cut_off")
 
     def _chunk(self, piece: Any) -> list[Event]:
-        events: list[Event] = []
         # The last chunk of a stream may carry the usage and no choice.
         for choice in piece["choices"][:1]:
             delta = choice.get("delta") or {}
             self._content += delta.get("content") or ""
             self._reasoning += delta.get("reasoning_content") or ""
             for part in delta.get("tool_calls") or ():
-                events += self._part(part)
+                call = self._calls.add(part)
+                if len(call.name) + len(call.arguments) > MOST_CHARACTERS:
+                    raise ValueError(f"arguments of over {MOST_CHARACTERS} characters")
+                if len(self._calls.calls) > MOST_CALLS:
+                    raise ValueError(f"over {MOST_CALLS} calls")
             if len(self._content) > MOST_CHARACTERS:
                 self._done = True
-                return [*events, Malformed("too_long", f"content of over {MOST_CHARACTERS}")]
+                return [Malformed("too_long", f"content of over {MOST_CHARACTERS}")]
             if choice.get("finish_reason"):
-                events += self._end(choice["finish_reason"])
-        return events
-
-    def _part(self, part: Any) -> list[Event]:
-        events: list[Event] = []
-        if self._call is None or part["index"] != self._call["index"]:
-            events = self._complete()
-            self._call = {"index": part["index"], "id": "", "name": "", "arguments": ""}
-        function = part.get("function") or {}
-        self._call["id"] = part.get("id") or self._call["id"]
-        self._call["name"] += function.get("name") or ""
-        self._call["arguments"] += function.get("arguments") or ""
-        if len(self._call["arguments"]) > MOST_CHARACTERS:
-            raise ValueError(f"arguments of over {MOST_CHARACTERS} characters")
-        return events
+                return self._end(choice["finish_reason"])
+        return []
 
     def _end(self, reason: str) -> list[Event]:
         self._done = True
+        calls = self._calls.calls
         if reason not in ("stop", "tool_calls"):
-            fault = Malformed("cut_off", f"the completion ended by {reason!r}")
-            return [*self._thoughts(), fault]
-        events = self._complete()
-        if self._acted:
-            return events
-        text = self._content.strip()
+            # The last call may be cut anywhere; those before it are whole.
+            last = calls[-1].id if calls else ""
+            fault = Malformed("cut_off", f"the completion ended by {reason!r}", last)
+            return [*self._thoughts(), *(_checked(c, self._tools) for c in calls[:-1]), fault]
+        if calls:
+            return [*self._thoughts(), *(_checked(call, self._tools) for call in calls)]
+        text = whole(self._content).strip()
         end = Answer(text) if text else Malformed("no_action", "neither a tool call nor content")
         return [*self._thoughts(), end]
 
     def _thoughts(self) -> list[Event]:
-        """Reasoning, and with calls the content, which then is no answer."""
-        text, self._reasoning = self._reasoning.strip(), ""
+        """Reasoning; content that comes with calls is no answer."""
+        text = whole(self._reasoning).strip()
         return [Reasoning(text)] if text else []
 
-    def _complete(self) -> list[Event]:
-        call, self._call = self._call, None
-        if call is None:
-            return []
-        self._acted = True
-        return [*self._thoughts(), _checked(call, self._tools)]
 
-
-def _checked(call: Mapping[str, Any], tools: Mapping[str, Mapping[str, Any]]) -> Event:
+def _checked(call: CallPart, tools: Mapping[str, Mapping[str, Any]]) -> Event:
     """The call, or what is wrong with it."""
-    name, number = call["name"], call["id"]
+    name, number = call.name, call.id
     if name not in tools:
-        return Malformed("unknown_tool", f"no tool {name!r}; there is {', '.join(tools)}", number)
+        told = f"no tool {brief(name)!r}; there is {', '.join(tools)}"
+        return Malformed("unknown_tool", told, number)
     try:
-        arguments = json.loads(call["arguments"] or "{}")
+        arguments = read_object(call.arguments or "{}")
     except ValueError as error:
         return Malformed("bad_json", f"the arguments of {name}: {error}", number)
-    if not isinstance(arguments, dict):
-        return Malformed("bad_json", f"the arguments of {name} must be an object", number)
     schema = tools[name]
     for wanted in schema.get("required", ()):
         if wanted not in arguments:
@@ -134,7 +120,7 @@ def _checked(call: Mapping[str, Any], tools: Mapping[str, Mapping[str, Any]]) ->
         kind = schema.get("properties", {}).get(given, {}).get("type")
         flag = isinstance(value, bool) and kind != "boolean"
         if kind in TYPES and (flag or not isinstance(value, TYPES[kind])):
-            detail = f"{name}: {given!r} is {value!r}; it must be of type {kind}"
+            detail = f"{name}: {given!r} is {brief(repr(value))}; it must be of type {kind}"
             return Malformed("wrong_argument", detail, number)
     return ToolCall(name, arguments, number)
 

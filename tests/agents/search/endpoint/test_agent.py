@@ -214,3 +214,86 @@ def test_messages_are_read_from_texts():
     user, other = {"role": "user", "content": "who ?"}, {"role": "user", "content": "no"}
     assert messages_of(texts) == ([user, {"role": "assistant", "content": "ab"}, other], False)
     assert messages_of([*texts, "f"])[1] and not messages_of(["f", *texts])[1]
+
+
+def parallel(*calls, finish="tool_calls"):
+    """All calls in one chunk, and the end."""
+    return [{"delta": {"tool_calls": list(calls)}}, {"delta": {}, "finish_reason": finish}]
+
+
+def made(query, **given):
+    return {"function": {"name": "search", "arguments": json.dumps({"query": query})}, **given}
+
+
+def replies_follow_their_calls(messages):
+    """What OpenAI demands of a conversation."""
+    place = 0
+    while place < len(messages):
+        ids = [call["id"] for call in messages[place].get("tool_calls", ())]
+        place += 1
+        assert len(set(ids)) == len(ids) and all(ids)
+        answers = messages[place : place + len(ids)]
+        assert [answer["role"] for answer in answers] == ["tool"] * len(ids)
+        assert sorted(answer["tool_call_id"] for answer in answers) == sorted(ids)
+        place += len(ids)
+        assert place == len(messages) or messages[place]["role"] != "tool"
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [made("a", index=0, id="x"), made("b", index=1, id="y")],
+        [made("a", index=0, id="x"), made("b", index=0, id="y")],
+        [made("a", id="x"), made("b", id="y")],
+        [made("a"), made("b")],
+        [made("a", index=0), made("b", index=0)],
+    ],
+)
+def test_each_of_several_calls_is_run_and_answered(play, calls):
+    def script(body):
+        replies_follow_their_calls(body["messages"])
+        answered = any(message["role"] == "tool" for message in body["messages"])
+        return say("fine") if answered else parallel(*calls)
+
+    run, endpoint, library = play(script)
+    assert run.answer == "fine" and sorted(library.queries) == ["a", "b"]
+    *_, first, second = endpoint.bodies[-1]["messages"]
+    texts = [json.loads(each["content"])["documents"][0]["text"] for each in (first, second)]
+    assert texts == ["about a", "about b"]
+
+
+def test_calls_that_were_not_run_are_answered_too(play):
+    broken = {"id": "z", "index": 2, "function": {"name": "sea", "arguments": '{"que'}}
+    turns = [
+        # Cut in the middle of the second call.
+        parallel(made("a", index=0, id="x"), broken, finish="length"),
+        # Nothing to call, and a call.
+        parallel({"id": "n", "index": 0, "function": {"name": ""}}, made("b", index=1, id="y")),
+        # Words that no encoder takes, and arguments too deep for anybody.
+        parallel(made("\ud800", index=0, id="s"),
+                 {"id": "d", "index": 1,
+                  "function": {"name": "search", "arguments": '{"query":' * 3000}}),
+    ]  # fmt: skip
+
+    def script(body):
+        replies_follow_their_calls(body["messages"])
+        # Whoever reads it as UTF-8 can.
+        json.dumps(body, ensure_ascii=False).encode()
+        done = sum(message["role"] == "assistant" for message in body["messages"])
+        return turns[done] if done < len(turns) else say("fine")
+
+    run, endpoint, library = play(script)
+    assert run.answer == "fine" and library.queries == ["a", "b", "\ufffd"]
+    errors = [json.loads(m["content"]).get("error") for m in endpoint.bodies[-1]["messages"]
+              if m["role"] == "tool"]  # fmt: skip
+    assert errors == [None, "cut_off", "unknown_tool", None, None, "bad_json"]
+
+
+def test_line_separators_do_not_cut_an_event(play):
+    """U+2028 and U+0085 stand raw in JSON that is not escaped."""
+
+    def script(body):
+        event = {"choices": [{"delta": {"content": "a\u2028b\x85c"}}]}
+        return [json.dumps(event, ensure_ascii=False), {"delta": {}, "finish_reason": "stop"}]
+
+    assert play(script)[0].answer == "a\u2028b\x85c"

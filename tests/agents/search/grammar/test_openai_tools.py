@@ -65,17 +65,52 @@ def test_arguments_come_in_any_pieces(cuts):
     ]
 
 
-def test_a_call_is_known_when_the_next_one_begins():
+def test_calls_are_known_when_the_completion_ends():
     parser = GRAMMAR.parser()
     assert parser.feed(chunk(reasoning_content="hm ")) == []
-    assert (
-        parser.feed(chunk(tool_calls=[part(id="a", name="fetch", arguments='{"page": 1}')])) == []
-    )
+    first = part(id="a", name="fetch", arguments='{"page": ')
+    assert parser.feed(chunk(tool_calls=[first])) == []
     second = part(1, id="b", name="search", arguments='{"query": "q"}')
-    first = [Reasoning("hm"), ToolCall("fetch", {"page": 1}, "a")]
-    assert parser.feed(chunk(tool_calls=[second])) == first
-    assert parser.feed(chunk("tool_calls")) == [ToolCall("search", {"query": "q"}, "b")]
+    assert parser.feed(chunk(tool_calls=[second])) == []
+    # Calls may be written in turns.
+    assert parser.feed(chunk(tool_calls=[part(0, arguments="1}")])) == []
+    found = [Reasoning("hm"), ToolCall("fetch", {"page": 1}, "a"),
+             ToolCall("search", {"query": "q"}, "b")]  # fmt: skip
+    assert parser.feed(chunk("tool_calls")) == found
     assert parser.done and parser.finish() == []
+
+
+def test_of_calls_that_are_cut_off_the_last_one_is_lost():
+    calls = [part(0, id="a", name="fetch", arguments='{"page": 1}'),
+             part(1, id="b", name="fetch", arguments='{"page": 2')]  # fmt: skip
+    whole, lost = parse(chunk(tool_calls=calls), chunk("length"))
+    assert whole == ToolCall("fetch", {"page": 1}, "a")
+    # The fault answers the call: one without a reply would be refused.
+    assert (lost.fault, lost.id) == ("cut_off", "b")
+
+
+DEEP = '{"query": ' * 90 + "1" + "}" * 90
+
+
+@pytest.mark.parametrize("arguments", [DEEP, "[" * 100_000, '{"a":' * 100_000, "NaN", "1" * 5000])
+def test_arguments_that_nobody_could_walk_are_a_fault(arguments):
+    text = arguments if len(arguments) < 65_000 else arguments[:65_000]
+    found = call(text)
+    assert (found.fault, found.id) == ("bad_json", "c1") and len(found.detail) < 300
+
+
+def test_halves_of_surrogate_pairs_are_joined_or_replaced():
+    found = call('{"query": "\\ud83d \\ud83d\\ude00", "\\udc00": ["\\udfff"]}')
+    assert found.arguments == {"query": "\ufffd \U0001f600", "\ufffd": ["\ufffd"]}
+    # Cut between two chunks, by a server that counts in UTF-16.
+    halves = (chunk(content="\ud83d"), chunk(content="\ude00 \ud83d"), chunk("stop"))
+    assert parse(*halves) == [Answer("\U0001f600 \ufffd")]
+
+
+def test_a_fault_quotes_only_the_beginning():
+    value = json.dumps({"page": "x" * 60_000})
+    for found in (call(value, "fetch"), call("{}", "n" * 60_000)):
+        assert isinstance(found, Malformed) and len(found.detail) < 400
 
 
 def test_content_is_an_answer_only_without_calls():
@@ -126,7 +161,10 @@ def test_numbers_may_be_integers_and_more_arguments_may_come():
         {"choices": 3},
         {"choices": ["x"]},
         chunk(content=3),
-        chunk(tool_calls=[{}]),
+        chunk(tool_calls=[None]),
+        chunk(tool_calls=[part(index="0")]),
+        chunk(tool_calls=[part(name="n" * 70_000)]),
+        chunk(tool_calls=[part(number, id=f"c{number}") for number in range(100)]),
         chunk(tool_calls=[part(arguments=7)]),
         chunk(tool_calls=[part(arguments="x" * 70_000)]),
     ],
