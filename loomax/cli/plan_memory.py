@@ -1,6 +1,7 @@
 """loomax plan memory: the form of a configuration's step that fits, a picture of it, a guard."""
 
 import dataclasses
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,7 @@ def run(argv: Sequence[str], prog: str) -> None:
     named = configurations()
     if chosen is None or chosen not in named:
         fail(prog, unknown("config", chosen or "", named))
+    budget = check_options(options, prog)
     if not (options.budget or options.show or options.check or options.record):
         options = dataclasses.replace(options, show=f"plans/{chosen}")
     start_jax(options.target)
@@ -61,9 +63,25 @@ def run(argv: Sequence[str], prog: str) -> None:
     target = parse_target(options.target, config.mesh)
     subject = subject_of(config, options.program, target.mesh)
     print(f"{subject.title}, on {target.name}")
-    tries = search(subject, target, options, prog) if options.budget else ()
+    tries = () if budget is None else search(subject, target, budget, options, prog)
     if options.show or options.check or options.record:
         report(subject, target, options, tries, prog)
+
+
+def check_options(options: MemoryOptions, prog: str) -> int | None:
+    """Refuses wrong values before JAX is imported; returns the budget in bytes."""
+    from loomax.runtime.sizes import parse_bytes
+
+    for name in ("show", "check", "record"):
+        if getattr(options, name) == "":
+            fail(prog, f"--{name} is empty: give a path")
+    if options.most < 1:
+        fail(prog, f"--most is {options.most}: give at least 1")
+    if not 0 <= options.tolerance < math.inf:
+        fail(prog, f"--tolerance is {options.tolerance}: give a share of 0 or more")
+    if options.budget is None and options.largest:
+        fail(prog, "--largest needs --budget")
+    return None if options.budget is None else parse_bytes(options.budget, "--budget")
 
 
 def configurations() -> dict[str, Any]:
@@ -84,15 +102,15 @@ def start_jax(target: str) -> None:
     setup_cpu(devices=int(count) if count.isdecimal() else 1)
 
 
-def search(subject: Any, target: Any, options: MemoryOptions, prog: str) -> Sequence[Any]:
+def search(
+    subject: Any, target: Any, budget: int, options: MemoryOptions, prog: str
+) -> Sequence[Any]:
     """Prints the plan; returns what was tried."""
     from loomax.agents.fitting import fit_config
     from loomax.memory.forms.estimate import estimate_lines
-    from loomax.memory.forms.plan import DoesNotFitError, table
+    from loomax.memory.forms.plan import table
+    from loomax.memory.forms.search import DoesNotFitError
     from loomax.memory.report.text import bytes_text
-    from loomax.runtime.sizes import parse_bytes
-
-    budget = parse_bytes(options.budget or "")
 
     def tell(found: Any) -> None:
         verdict = found.verdict
@@ -105,7 +123,8 @@ def search(subject: Any, target: Any, options: MemoryOptions, prog: str) -> Sequ
             subject, target, budget, largest=options.largest, most=options.most, tell=tell
         )
     except DoesNotFitError as error:
-        print("\n".join(table(error.tries, budget)))
+        if error.tries:
+            print("\n".join(table(error.tries, budget)))
         fail(prog, str(error))
     print("\n".join(plan.lines()))
     given = next((t for t in plan.tries if (t.form, t.batch) == (subject.given, None)), None)

@@ -57,9 +57,9 @@ class PlanOptions:
 
         text = getattr(self, name)
         try:
-            return None if text is None else parse_bytes(text)
+            return None if text is None else parse_bytes(text, f"--{name}")
         except ValueError as error:
-            fail(prog, f"--{name}: {error}")
+            fail(prog, str(error))
 
 
 def run(argv: Sequence[str], prog: str) -> None:

@@ -84,7 +84,7 @@ def start(command: Sequence[str], options: Options, prog: str) -> None:
     from loomax.memory.arena.plan_file import read_plan
     from loomax.runtime.sizes import parse_bytes
 
-    budget = None if options.budget is None else parse_bytes(options.budget)
+    budget = None if options.budget is None else parse_bytes(options.budget, "--budget")
     if options.arena is not None:
         bytes_ = read_plan(options.arena).bytes
         if budget is not None and bytes_ > budget:

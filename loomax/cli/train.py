@@ -24,7 +24,8 @@ DESCRIPTION = """Trains {what} and writes everything to runs/RUN.
              --config is given; starts it when there is nothing to go on with
 --runs DIR   where runs live (default: runs)
 --fit SIZE   search for the form of the step with the least arithmetic whose peak is at most SIZE
-             on each device, such as 2GiB, and train in that form"""
+             on each device, such as 2GiB, and train in that form; a run that goes on keeps the
+             form that it began in"""
 WHAT = {
     "policy": "a policy (`loomax train lm --help`: a language model)",
     "lm": "a language model on documents",
@@ -39,7 +40,7 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     name, argv = take_option(argv, "--name", prog)
     runs, argv = take_option(argv, "--runs", prog)
-    budget, argv = take_option(argv, "--fit", prog)
+    budget, argv = take_budget(argv, prog)
     resume, argv = take_flag(argv, "--resume")
     chosen, rest = take_option(argv, "--config", prog)
     root = Path(runs or "runs")
@@ -76,21 +77,29 @@ def run(argv: Sequence[str], prog: str) -> None:
     train(config, run_directory(root, name))
 
 
-def fitted(config: Any, budget: str) -> Any:
-    """The config in the form that fits into `budget` on each device of this machine.
+def take_budget(argv: Sequence[str], prog: str) -> tuple[int | None, list[str]]:
+    """Splits `--fit SIZE` off `argv`, in bytes."""
+    from loomax.runtime.sizes import parse_bytes
+
+    text, rest = take_option(argv, "--fit", prog)
+    return None if text is None else parse_bytes(text, "--fit"), rest
+
+
+def fitted(config: Any, budget: int) -> Any:
+    """The config in the form that fits into `budget` bytes of each device of this machine.
 
     Raises:
         ValueError: no form does.
     """
     from loomax.agents.fitting import fit_config, subject_of
-    from loomax.runtime.sizes import parse_bytes
+    from loomax.memory.report.text import bytes_text
     from loomax.runtime.target import target_here
 
-    size, target = parse_bytes(budget), target_here(config.mesh)
+    target = target_here(config.mesh)
     subject = subject_of(config, None, target.mesh)
-    print(f"fitting {subject.title} into {budget} a device", flush=True)
+    print(f"fitting {subject.title} into {bytes_text(budget)} a device", flush=True)
     # A run compiles its step with JAX's own options.
-    plan = fit_config(subject, target, size, levers=False)
+    plan = fit_config(subject, target, budget, levers=False)
     print("\n".join(plan.lines()))
     return subject.apply(plan.chosen.form)
 

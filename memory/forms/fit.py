@@ -1,6 +1,7 @@
 """`fit`: the cheapest form of a training step that fits a budget of memory."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -9,10 +10,11 @@ import jax
 from jaxtyping import PyTree
 
 from loomax.memory.forms.batch import largest_batch
+from loomax.memory.forms.donation import described, donatable
 from loomax.memory.forms.form import Form
 from loomax.memory.forms.judge import Program, lower
-from loomax.memory.forms.plan import DoesNotFitError, FitPlan
-from loomax.memory.forms.search import Search, Try
+from loomax.memory.forms.plan import FitPlan
+from loomax.memory.forms.search import DoesNotFitError, Search, Try
 from loomax.memory.lifetimes.xla import compile_traced
 from loomax.memory.report.text import bytes_text
 from loomax.memory.schedule.policy import value_names
@@ -27,11 +29,11 @@ RESIDENTS = 5
 def fit(
     step: Callable[..., Any],
     args: Sequence[Any],
-    budget: str | int,
+    budget: str | float,
     target: str | Target = "cpu",
     *,
-    batch: Sequence[int] = (),
-    donate: Sequence[int] | Literal["auto"] = "auto",
+    batch: int | Sequence[int] = (),
+    donate: int | Sequence[int] | Literal["auto"] = "auto",
     largest: bool = False,
     most: int = 40,
     tell: Callable[[Try], None] | None = None,
@@ -48,10 +50,10 @@ def fit(
             target of several devices).
         budget: bytes of one device, or text such as "15GiB".
         target: such as "cpu", "tpu:v5e", "v5e:4x4", "gpu:h100"; it need not be here.
-        batch: which arguments hold the batch, first in every leaf; needed for microbatches and
-            for the largest batch.
-        donate: arguments that may be overwritten; "auto" takes those whose arrays the step returns
-            in new versions.
+        batch: which argument holds the batch, first in every leaf, or which do; needed for
+            microbatches and for the largest batch.
+        donate: arguments that may be overwritten; "auto" takes those that the step returns in new
+            versions: the same structure with the same shapes and types (`donatable`).
         largest: also look for the largest batch that fits in any of the best forms.
         most: compilations at most, largest batch not counted.
         tell: called with every try.
@@ -61,41 +63,47 @@ def fit(
             holds its peak.
         ValueError: an argument is wrong.
     """
+    batch = _indices(batch, "batch")
+    if largest and not batch:
+        raise ValueError("largest needs batch: say which arguments hold it, such as batch=(1,)")
     search = search_of(step, args, budget, target, batch=batch, donate=donate, most=most, tell=tell)
-    if search.written is None:
-        _only_levers(search)
-    else:
-        search.run(_divisors(args, batch))
+    search.run(_divisors(args, batch))
     return finish(search, rows=_rows(args, batch), largest=largest, unit=search.target.mesh.size)
 
 
 def search_of(
     step: Callable[..., Any],
     args: Sequence[Any],
-    budget: str | int,
+    budget: str | float,
     target: str | Target = "cpu",
     *,
     batch: Sequence[int] = (),
-    donate: Sequence[int] | Literal["auto"] = "auto",
+    donate: int | Sequence[int] | Literal["auto"] = "auto",
     most: int = 40,
     tell: Callable[[Try], None] | None = None,
 ) -> Search:
     """The search of `fit` before its first compilation; arguments and errors as there."""
-    budget, args = parse_bytes(budget), tuple(args)
+    size, args = parse_bytes(budget, "budget"), _arguments(args)
+    if most < 1:
+        raise ValueError(f"most is {most}: give at least 1 compilation")
     target = parse_target(target) if isinstance(target, str) else target
     _check(args, batch, "batch")
     takes_form = "form" in inspect.signature(step).parameters
-    donated = _donatable(step, args) if donate == "auto" else tuple(donate)
+    if donate == "auto":
+        donated, undecided = donatable(step, args, batch)
+    else:
+        donated, undecided = _indices(donate, "donate"), ()
     _check(args, donated, "donate")
 
     def build(form: Form, rows: int | None, mesh: Any) -> Program:
         sized = tuple(_resized(arg, rows) if i in batch else arg for i, arg in enumerate(args))
         return Program(_in_form(step, form) if takes_form else step, sized, donated)
 
-    search = Search(build, target, budget, cache=cache_folder("fit"), tell=tell, most=most)
-    search.donate = donated
+    search = Search(build, target, size, cache=cache_folder("fit"), tell=tell, most=most)
+    search.donate, search.undecided = donated, undecided
+    search.has_forms = takes_form
+    search.stepped = lambda form: functools.partial(step, form=form) if takes_form else step
     if takes_form:
-        search.written = step
         search.bases = (Form(layers="list"), Form(layers="scan"))
         search.names = tuple(value_names(step, *args))
     return search
@@ -134,8 +142,9 @@ def finish(
         search.target.name,
         search.budget,
         search.donate,
+        search.undecided,
         search.interrupted,
-        search.written,
+        search.stepped,
     )
 
 
@@ -148,10 +157,21 @@ def _in_form(step: Callable[..., Any], form: Form) -> Callable[..., Any]:
     return run
 
 
-def _only_levers(search: Search) -> None:
-    search.ask(Form())
-    if not search.fitting():
-        search.pull_levers(1)
+def _arguments(args: Any) -> tuple[Any, ...]:
+    if not isinstance(args, (tuple, list)):
+        raise ValueError(
+            f"args is of type {type(args).__name__}: give what the step is called with as a tuple"
+        )
+    return tuple(args)
+
+
+def _indices(chosen: Any, name: str) -> tuple[int, ...]:
+    """Numbers of arguments: one, or several."""
+    several = (chosen,) if isinstance(chosen, int) else tuple(chosen)
+    for index in several:
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise ValueError(f"{name} has {index!r}: give numbers of arguments, such as (1,)")
+    return several
 
 
 def _check(args: tuple[Any, ...], chosen: Sequence[int], name: str) -> None:
@@ -186,30 +206,6 @@ def _resized(tree: PyTree, rows: int | None) -> PyTree:
     return jax.tree.map(one, tree)
 
 
-def _donatable(step: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, ...]:
-    """Arguments whose arrays all have a result of their shape and type to themselves."""
-    results = [(x.shape, x.dtype) for x in jax.tree.leaves(jax.eval_shape(step, *args))]
-    found = []
-    for index, arg in enumerate(args):
-        wanted = [(jax.typeof(x).shape, jax.typeof(x).dtype) for x in _leaves(arg)]
-        left = list(results)
-        if wanted and all(_taken(left, item) for item in wanted):
-            results = left
-            found.append(index)
-    return tuple(found)
-
-
-def _leaves(arg: Any) -> list[Any]:
-    return jax.tree.leaves(jax.eval_shape(lambda x: x, arg))
-
-
-def _taken(results: list[Any], item: Any) -> bool:
-    if item not in results:
-        return False
-    results.remove(item)
-    return True
-
-
 def starts(search: Search, chosen: Try) -> list[Try]:
     """Forms whose largest batch is worth asking for: the smallest one, and what was chosen."""
     if search.names:
@@ -229,7 +225,8 @@ def _misfit(search: Search) -> str:
         f"({least}) has a peak of {bytes_text(peak)}, {bytes_text(short)} ({short} bytes) too much"
     )
     held = _residents(search, least)
-    return f"{text}. Its peak holds {held}" if held else text
+    text = f"{text}. Its peak holds {held}" if held else text
+    return f"{text}; {described(search.undecided)}" if search.undecided else text
 
 
 def _residents(search: Search, least: Try) -> str:

@@ -93,11 +93,8 @@ def judge(program: Program, target: Target, lever: Lever, cache: Path | None = N
     return known
 
 
-def trace(program: Program, target: Target) -> jax.stages.Traced:
-    """The program traced for the target."""
-    run = program.run
-    if not hasattr(run, "trace"):
-        run = jax.jit(run, donate_argnums=program.donate)
+def abstract_args(program: Program, target: Target) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What the program is called with, abstract and placed on the target: arguments, keywords."""
     everywhere = NamedSharding(target.mesh, PartitionSpec())
 
     def abstract(x: Any) -> jax.ShapeDtypeStruct:
@@ -106,10 +103,19 @@ def trace(program: Program, target: Target) -> jax.stages.Traced:
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding or everywhere)
 
+    args = jax.tree.map(abstract, program.args)
+    key = {"key": abstract(jax.eval_shape(lambda: jax.random.key(0)))} if program.key else {}
+    return args, key
+
+
+def trace(program: Program, target: Target) -> jax.stages.Traced:
+    """The program traced for the target."""
+    run = program.run
+    if not hasattr(run, "trace"):
+        run = jax.jit(run, donate_argnums=program.donate)
     with on_mesh(target.mesh):
-        args = jax.tree.map(abstract, program.args)
-        key = {"key": abstract(jax.eval_shape(lambda: jax.random.key(0)))} if program.key else {}
-        return run.trace(*args, **key)
+        args, keywords = abstract_args(program, target)
+        return run.trace(*args, **keywords)
 
 
 def lower(program: Program, target: Target) -> tuple[jax.stages.Lowered, float]:

@@ -1,22 +1,15 @@
 """The answer of `fit`: the form to run, and everything that was tried."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
+from loomax.memory.forms.donation import described
+from loomax.memory.forms.form import Form
 from loomax.memory.forms.search import Try
 from loomax.memory.report.text import bytes_text
-
-
-class DoesNotFitError(ValueError):
-    """No form that was tried fits; `tries` has them all."""
-
-    def __init__(self, message: str, tries: Sequence[Try] = ()):
-        super().__init__(message)
-        self.tries = tuple(tries)
 
 
 @dataclass(frozen=True)
@@ -30,7 +23,9 @@ class FitPlan:
         target: name of the target.
         budget: bytes of one device.
         donate: arguments that the step overwrites.
+        undecided: arguments that it may or may not overwrite: give `donate`.
         interrupted: the search was stopped by Ctrl-C.
+        stepped: the step in a form; None: the plan is of a configuration.
     """
 
     chosen: Try
@@ -39,15 +34,16 @@ class FitPlan:
     target: str
     budget: int
     donate: tuple[int, ...] = ()
+    undecided: tuple[int, ...] = ()
     interrupted: bool = False
-    written: Callable[..., Any] | None = None
+    stepped: Callable[[Form], Callable[..., Any]] | None = None
 
     @property
     def step(self) -> Callable[..., Any]:
         """The step in the chosen form, to be jitted with `options`."""
-        if self.written is None:
+        if self.stepped is None:
             raise ValueError("this plan is of a configuration: train with its form instead")
-        return functools.partial(self.written, form=self.chosen.form)
+        return self.stepped(self.chosen.form)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -65,6 +61,8 @@ class FitPlan:
         head = [f"{self.target}, {bytes_text(self.budget)} a device: {self.chosen}: peak {peak}"]
         if self.donate:
             head.append(f"donated: argument {', '.join(str(i) for i in self.donate)}")
+        if self.undecided:
+            head.append(described(self.undecided))
         if self.largest is not None:
             peak = bytes_text(self.largest.verdict.peak_bytes)
             head.append(f"largest batch: {self.largest.batch}, {self.largest}: peak {peak}")

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from loomax.memory.forms.arguments import argument_bytes
 from loomax.memory.forms.form import Form
 from loomax.memory.forms.judge import Program, Verdict, judge, trace
 from loomax.memory.forms.levers import DEFAULT, Lever, levers
+from loomax.memory.report.text import bytes_text
 from loomax.runtime.flops import matmul_flops
 from loomax.runtime.target import Target
 
@@ -43,6 +45,14 @@ class Try:
         return f"{self.form}{lever}{batch}"
 
 
+class DoesNotFitError(ValueError):
+    """No form that was tried fits; `tries` has them all."""
+
+    def __init__(self, message: str, tries: Sequence[Try] = ()):
+        super().__init__(message)
+        self.tries = tuple(tries)
+
+
 @dataclass
 class Search:
     """Compiles forms of a step and remembers them.
@@ -57,7 +67,9 @@ class Search:
         most: compilations at most.
         with_levers: pull the backend's own levers, too.
         donate: arguments that the step overwrites.
-        written: the step as it was written, with its `form` open; None: it has none.
+        undecided: arguments that may be overwritten or not: who calls the step knows.
+        stepped: the step in a form; None for the program of a configuration.
+        has_forms: whether there is more than one form.
     """
 
     build: Build
@@ -70,7 +82,9 @@ class Search:
     most: int = 40
     with_levers: bool = True
     donate: tuple[int, ...] = ()
-    written: Callable[..., Any] | None = None
+    undecided: tuple[int, ...] = ()
+    stepped: Callable[[Form], Callable[..., Any]] | None = None
+    has_forms: bool = True
     tries: list[Try] = field(default_factory=list)
     interrupted: bool = False
 
@@ -114,13 +128,37 @@ class Search:
 
         Args:
             microbatches: numbers of parts to fall back on where nothing else fits.
+
+        Raises:
+            DoesNotFitError: the arguments alone are too large; nothing was compiled.
         """
+        if self.most < 1:
+            raise ValueError(f"most is {self.most}: give at least 1 compilation")
+        self._refuse_hopeless()
         try:
-            self._run(microbatches)
+            if self.has_forms:
+                self._run(microbatches)
+            else:
+                self._levers_only()
         except KeyboardInterrupt:
             if not self.tries:
                 raise
             self.interrupted = True
+
+    def _refuse_hopeless(self) -> None:
+        """Every form holds its arguments: where they are too large, no compiler is asked."""
+        programs = [self.build(base, None, self.target.mesh) for base in self.bases]
+        least = min(argument_bytes(program, self.target) for program in programs)
+        if least > self.budget:
+            raise DoesNotFitError(
+                f"nothing fits into {bytes_text(self.budget)} on {self.target.name}: the arguments "
+                f"of the step alone take {bytes_text(least)} ({least} bytes) of each device"
+            )
+
+    def _levers_only(self) -> None:
+        self.ask(Form())
+        if not self.fitting():
+            self.pull_levers(1)
 
     def _run(self, microbatches: Sequence[int]) -> None:
         for base in self.bases:

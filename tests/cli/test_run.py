@@ -77,7 +77,7 @@ def plan(tmp_path):
         (["--plan", "/none/a", "--out", "b"], "cannot read /none/a"),
         (["--arena", "/none/a", "--", "true"], "cannot read /none/a"),
         (["--arena", "PLAN", "--budget", "99", "--", "true"], "--budget 99 is below the 100 bytes"),
-        (["--arena", "PLAN", "--budget", "x", "--", "true"], "'x' is no number of bytes"),
+        (["--arena", "PLAN", "--budget", "x", "--", "true"], "--budget is 'x', no number of bytes"),
         (["--arena", "PLAN", "--", "no-such-program"], "cannot run 'no-such-program'"),
         (["--record", "/none/a", "--", "true"], "cannot write /none/a: no such folder"),
         (["--budgte", "1", "--", "true"], "did you mean --budget?"),

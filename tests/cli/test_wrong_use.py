@@ -13,7 +13,7 @@ from loomax.cli.main import main
         ("plan rl --devices 2 --topology v5e:2x2", "--devices and --topology: give one of them"),
         ("plan rl --try 2 --topology v5e:2x2", "--try and --topology: only what is here can run"),
         ("plan rl --try no", "--try is 'no': give a whole number of at least 1"),
-        ("plan rl --memory much", "--memory: 'much' is no number of bytes: write 15GiB"),
+        ("plan rl --memory much", "--memory is 'much', no number of bytes: write 15GiB"),
         ("plan rl --topology banana", "unknown topology 'banana': for example v5e:4x4"),
         ("plan rl --topology v5e:0x2", "'0x2' are no sides of a slice: give numbers of at least 1"),
         ("plan rl --config point-mas", "did you mean point-mass"),
@@ -36,6 +36,19 @@ def test_wrong_use_is_one_line_and_exit_code_2(words, message, capsys, monkeypat
     assert stopped.value.code == 2
     said = capsys.readouterr().err.strip()
     assert message in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("size", ["banana", "", "-1", "1e400", "nan"])
+@pytest.mark.parametrize("options", ["", "--resume --name old"])
+def test_a_budget_to_fit_into_is_checked_also_where_a_run_goes_on(size, options, capsys, tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text('{"name": "lm-debug"}')
+    words = ["train", "lm", *options.split(), "--runs", str(tmp_path), f"--fit={size}"]
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--fit is {size!r}" in line
 
 
 def test_print_starts_nothing(capsys):

@@ -11,11 +11,12 @@ from loomax.memory.forms.fit import fit, search_of
 from loomax.memory.forms.form import Form
 from loomax.memory.forms.judge import Program, Verdict, judge, wanted_bytes
 from loomax.memory.forms.levers import CPU_MEMORY, DEFAULT
-from loomax.memory.forms.plan import DoesNotFitError
-from loomax.memory.forms.search import Search
+from loomax.memory.forms.search import DoesNotFitError, Search
 from loomax.runtime.target import parse_target
 
 ROWS, WIDTH, LAYERS = 64, 16, 3
+# Above the bytes of its arguments, below what any form of the step needs.
+TIGHTEST = 29_000
 AS_WRITTEN = Form()
 
 
@@ -167,11 +168,11 @@ def test_a_line_is_followed_to_the_last_row(fixed, each, best):
 
 def test_nothing_fits(args):
     with pytest.raises(DoesNotFitError) as caught:
-        fit(step, args, 5000, batch=(1,), most=6)
+        fit(step, args, TIGHTEST, batch=(1,), most=6)
     least = min(t.verdict.peak_bytes for t in caught.value.tries)
     text = str(caught.value)
-    assert "nothing fits into 4.9 KiB on cpu: the smallest form" in text
-    assert f"({least - 5000} bytes) too much" in text
+    assert "nothing fits into 28.3 KiB on cpu: the smallest form" in text
+    assert f"({least - TIGHTEST} bytes) too much" in text
     assert "Its peak holds" in text
     assert "KiB" in text.partition("Its peak holds")[2]
 
@@ -182,11 +183,31 @@ def test_a_step_without_forms_has_its_compilers_levers(args):
 
     plan = fit(plain, args, "1GiB")
     assert [str(t.lever.name) for t in plan.tries] == ["default"]
-    with pytest.raises(ValueError, match="this plan is of a configuration"):
-        _ = plan.step
+    assert plan.step is plain and plan.donate == (0,)
+    want = jax.jit(plain)(*args)
+    got = plan.jit()(jax.tree.map(jnp.copy, args[0]), args[1])
+    jax.tree.map(np.testing.assert_array_equal, got, want)
     with pytest.raises(DoesNotFitError) as caught:
-        fit(plain, args, 5000)
+        fit(plain, args, TIGHTEST)
     assert {t.lever.name for t in caught.value.tries} == {"default", "memory scheduler"}
+
+
+ARGUMENTS = 4 * (LAYERS * 2 * WIDTH * 4 * WIDTH + ROWS * WIDTH)
+
+
+@pytest.mark.parametrize("stepped", [step, lambda params, x: step(params, x)])
+def test_arguments_that_are_too_large_are_told_before_any_compilation(args, stepped, monkeypatch):
+    monkeypatch.setattr("loomax.memory.forms.judge._compile", None)
+    for budget in (1, "1KB", ARGUMENTS - 1):
+        with pytest.raises(DoesNotFitError) as caught:
+            fit(stepped, args, budget, batch=1)
+        assert not caught.value.tries
+        assert f"the arguments of the step alone take 28.0 KiB ({ARGUMENTS} bytes)" in str(
+            caught.value
+        )
+    # At the very bytes the compiler is asked.
+    with pytest.raises(TypeError, match="NoneType"):
+        fit(stepped, args, ARGUMENTS, batch=1)
 
 
 def test_ctrl_c_keeps_what_is_known(args):
@@ -203,8 +224,14 @@ def test_ctrl_c_keeps_what_is_known(args):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"budget": "15 pounds"}, "'15 pounds' is no number of bytes: write 15GiB"),
-        ({"budget": 0}, "'0' is 0 bytes: give at least 1"),
+        ({"budget": "15 pounds"}, "budget is '15 pounds', no number of bytes"),
+        ({"budget": 0}, "budget is 0, which is 0 bytes: give at least 1"),
+        ({"budget": True}, "budget is True, no number of bytes"),
+        ({"budget": float("inf")}, "budget is inf, no number of bytes"),
+        ({"most": 0}, "most is 0: give at least 1 compilation"),
+        ({"largest": True}, "largest needs batch"),
+        ({"batch": (True,)}, "batch has True: give numbers of arguments"),
+        ({"batch": 2}, "batch has 2: the step has arguments 0 to 1"),
         ({"target": "tpu:v5"}, "unknown target 'tpu:v5': did you mean tpu:v5"),
         ({"target": "cpu:x"}, "write cpu, or cpu:4"),
         ({"batch": (2,)}, "batch has 2: the step has arguments 0 to 1"),
