@@ -2,13 +2,15 @@
 
 Ids: 0 padding, 1 begin, 2 end, 3 .. 258 the bytes, then one id per merge in order of training.
 Text is first cut into words, each with the space before it, so merges never cross words.
-(Sennrich et al. 2016; byte level as in GPT-2.)
+(Sennrich et al. 2016; byte level as in GPT-2.) The work grows with the length of a word, not with
+its square, and what is remembered is bounded, so text may come from anybody.
 
 Shape letters: T tokens.
 """
 
 import re
 from functools import cache, lru_cache
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -22,6 +24,10 @@ FIRST_MERGE = FIRST_BYTE + 256
 # A letter run or single digits or a run of anything else, each with at most one leading space.
 WORD = re.compile(r" ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s+", re.UNICODE)
 MERGES = Path(__file__).with_name("merges.txt")
+# Ids of the last words are kept, if these are short: at most about 20 MB.
+CACHED_WORDS, CACHED_LETTERS = 16_384, 24
+# Of a text, in an error.
+SHOWN = 80
 
 
 @runtime_checkable
@@ -60,11 +66,23 @@ class BytePairTokenizer:
         self._bytes = [b""] * FIRST_BYTE + [bytes([i]) for i in range(256)]
         for left, right in merges:
             self._bytes.append(self._bytes[left] + self._bytes[right])
-        self._word_ids = lru_cache(maxsize=65_536)(self._merge_word)
+        # Of bytes: a text of B bytes has at least B / longest tokens.
+        self.longest = max(map(len, self._bytes))
+        self._remembered = lru_cache(maxsize=CACHED_WORDS)(self._merged)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without specials or padding."""
         return [i for word in words_of(text) for i in self._word_ids(word)]
+
+    def bytes_of(self, token: int) -> bytes:
+        """What a token stands for; nothing for specials.
+
+        Raises:
+            ValueError: there is no such token.
+        """
+        if not 0 <= token < len(self._bytes):
+            raise ValueError(f"token id {token} is out of range 0 to {len(self._bytes) - 1}")
+        return self._bytes[token]
 
     def encode(
         self, text: str, max_len: int, *, begin: bool = False
@@ -78,7 +96,7 @@ class BytePairTokenizer:
         if len(ids) > max_len:
             raise ValueError(
                 f"text needs {len(ids)} tokens, at most {max_len} fit; shorten it or raise the "
-                f"model's text_tokens: {text!r}"
+                f"model's text_tokens: {text[:SHOWN]!r}{'...' * (len(text) > SHOWN)}"
             )
         out = np.full((max_len,), PAD, np.int32)
         out[: len(ids)] = ids
@@ -96,15 +114,45 @@ class BytePairTokenizer:
             raise ValueError(f"token id {wrong[0]} is out of range, the table has {known}")
         return b"".join(self._bytes[i] for i in ids).decode("utf-8", errors="replace")
 
-    def _merge_word(self, word: str) -> tuple[int, ...]:
-        ids = [FIRST_BYTE + b for b in word.encode("utf-8")]
-        while len(ids) > 1:
-            pairs = list(zip(ids[:-1], ids[1:], strict=True))
-            best = min(pairs, key=lambda pair: self._ranks.get(pair, len(self._ranks)))
-            if best not in self._ranks:
-                break
-            ids = replace_pair(ids, best, FIRST_MERGE + self._ranks[best])
-        return tuple(ids)
+    def _word_ids(self, word: str) -> tuple[int, ...]:
+        return self._remembered(word) if len(word) <= CACHED_LETTERS else self._merged(word)
+
+    def _merged(self, word: str) -> tuple[int, ...]:
+        """The earliest merge that applies goes first, and each from left to right.
+
+        Ids are linked, and the places of each merge are collected. What a merge forms is only in
+        later merges, so no list grows once its turn has come.
+        """
+        ids: list[int | None] = [FIRST_BYTE + byte for byte in word.encode("utf-8")]
+        after, before = list(range(1, len(ids) + 1)), list(range(-1, len(ids) - 1))
+        places: dict[int, list[int]] = {}
+        ranks: list[int] = []
+
+        def note(left: int) -> None:
+            rank = self._ranks.get((ids[left], ids[after[left]]))
+            if rank is not None:
+                if rank not in places:
+                    places[rank] = []
+                    heappush(ranks, rank)
+                places[rank].append(left)
+
+        for left in range(len(ids) - 1):
+            note(left)
+        while ranks:
+            rank = heappop(ranks)
+            for left in sorted(places.pop(rank)):
+                right = after[left]
+                # One of the two may have been merged meanwhile.
+                if right == len(ids) or self._ranks.get((ids[left], ids[right])) != rank:
+                    continue
+                ids[left], ids[right] = FIRST_MERGE + rank, None
+                after[left] = after[right]
+                if after[left] < len(ids):
+                    before[after[left]] = left
+                    note(left)
+                if before[left] >= 0:
+                    note(before[left])
+        return tuple(i for i in ids if i is not None)
 
 
 def replace_pair(ids: list[int], pair: tuple[int, int], merged: int) -> list[int]:

@@ -1,12 +1,14 @@
 """The embedded tokenizer."""
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomax.models.tokenizer import BytePairTokenizer, Tokenizer, default_tokenizer
-from loomax.models.tokenizer.bpe import MERGES, read_merges
+from loomax.models.tokenizer.bpe import CACHED_LETTERS, MERGES, read_merges, words_of
 from loomax.models.tokenizer.train import corpus, train
 
 # Surrogates are no Unicode text: they have no UTF-8 form.
@@ -47,6 +49,106 @@ def test_earliest_merge_wins():
     tokenizer = BytePairTokenizer([(a, b), (a, a)])
     assert tokenizer.ids("aab") == [a, 259]
     assert tokenizer.ids("aaaa") == [260, 260]
+
+
+def merged_by_brute_force(word, merges):
+    """The definition: as long as a merge applies, the earliest one, everywhere from left to right.
+
+    O(length x merges) a merge.
+    """
+    ids = [3 + byte for byte in word.encode()]
+    while True:
+        pairs = set(zip(ids[:-1], ids[1:], strict=True))
+        rank = next((rank for rank, pair in enumerate(merges) if pair in pairs), None)
+        if rank is None:
+            return ids
+        place = 0
+        while place < len(ids) - 1:
+            if (ids[place], ids[place + 1]) == merges[rank]:
+                ids[place : place + 2] = [259 + rank]
+            place += 1
+
+
+def some_merges(rng, letters, count):
+    """A random table: pairs of any ids before them, none twice."""
+    merges = []
+    while len(merges) < count:
+        known = [3 + ord(letter) for letter in letters] + [259 + n for n in range(len(merges))]
+        pair = (rng.choice(known), rng.choice(known))
+        if pair not in merges:
+            merges.append(pair)
+    return merges
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_merging_is_that_of_the_definition(seed):
+    rng = random.Random(seed)
+    letters = "ab" if seed % 2 else "abcd"
+    merges = some_merges(rng, letters, rng.randint(1, 30))
+    tokenizer = BytePairTokenizer(merges)
+    for length in [*range(1, 12), 40, 150]:
+        word = "".join(rng.choices(letters, k=length))
+        assert tokenizer.ids(word) == merged_by_brute_force(word, merges)
+
+
+def test_the_embedded_merges_are_applied_as_defined():
+    rng, merges = random.Random(0), read_merges(MERGES)
+    tokenizer = default_tokenizer()
+    some = sorted(corpus())[::199] + ["".join(rng.choices("etaoinshé", k=120))]
+    for word in some:
+        assert tokenizer.ids(word) == [
+            i for part in words_of(word) for i in merged_by_brute_force(part, merges)
+        ]
+
+
+class Counted(dict):
+    """Counts what is looked up."""
+
+    looked = 0
+
+    def get(self, *args):
+        self.looked += 1
+        return super().get(*args)
+
+
+@pytest.mark.parametrize("letters", ["etaoinshrdlu", "a", "ab"])
+def test_the_work_grows_with_the_length_of_a_word(letters):
+    rng, merges, counts = random.Random(0), read_merges(MERGES), []
+    merges += [pair for pair in some_merges(rng, "ab", 60) if pair not in merges]
+    tokenizer = BytePairTokenizer(merges)
+    tokenizer._ranks = Counted(tokenizer._ranks)
+    for length in (2_000, 16_000):
+        tokenizer._ranks.looked = 0
+        tokenizer.ids("".join(rng.choices(letters, k=length)))
+        counts.append(tokenizer._ranks.looked / length)
+    assert counts[1] < 1.1 * counts[0] and counts[1] < 6
+
+
+def test_long_words_are_not_kept():
+    tokenizer = BytePairTokenizer([])
+    for letter in "abc":
+        tokenizer.ids(letter * (CACHED_LETTERS + 1))
+    assert tokenizer._remembered.cache_info().currsize == 0
+    for _ in range(2):
+        tokenizer.ids("a" * CACHED_LETTERS)
+    info = tokenizer._remembered.cache_info()
+    # About 1.2 kB a word at most.
+    assert info.hits == 1 and info.maxsize * CACHED_LETTERS * 50 < 20 * 2**20
+
+
+def test_an_error_quotes_no_long_text():
+    with pytest.raises(ValueError, match="needs 10000 tokens, at most 4 fit") as caught:
+        BytePairTokenizer([]).encode("é" * 5000, 4)
+    assert len(str(caught.value)) < 300
+
+
+def test_no_token_is_longer_than_the_longest():
+    tokenizer = default_tokenizer()
+    sizes = [len(tokenizer.bytes_of(token)) for token in range(1024)]
+    assert max(sizes) == tokenizer.longest and sizes[:4] == [0, 0, 0, 1]
+    for token in (-1, 1024):
+        with pytest.raises(ValueError, match=f"token id {token} is out of range 0 to 1023"):
+            tokenizer.bytes_of(token)
 
 
 def test_begin_token():

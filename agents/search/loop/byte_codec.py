@@ -5,14 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from loomax.agents.search.loop.codec import Reader, TextCodec
-from loomax.models.tokenizer.bpe import (
-    BEGIN,
-    FIRST_BYTE,
-    MERGES,
-    BytePairTokenizer,
-    default_tokenizer,
-    read_merges,
-)
+from loomax.models.tokenizer.bpe import BEGIN, BytePairTokenizer, default_tokenizer
 
 
 class ByteTokens:
@@ -23,11 +16,12 @@ class ByteTokens:
     """
 
     def __init__(self, name: Literal["bytes", "default"]):
-        merges = read_merges(MERGES) if name == "default" else []
         self._tokenizer = BytePairTokenizer([]) if name == "bytes" else default_tokenizer()
-        self._bytes = [b""] * FIRST_BYTE + [bytes([number]) for number in range(256)]
-        for left, right in merges:
-            self._bytes.append(self._bytes[left] + self._bytes[right])
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest token."""
+        return self._tokenizer.longest
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, without specials."""
@@ -39,9 +33,7 @@ class ByteTokens:
         Raises:
             ValueError: there is no such token.
         """
-        if not 0 <= token < len(self._bytes):
-            raise ValueError(f"token id {token} is out of range 0 to {len(self._bytes) - 1}")
-        return self._bytes[token]
+        return self._tokenizer.bytes_of(token)
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """What each token adds to a text; a part of a character is U+FFFD."""
