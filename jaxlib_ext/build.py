@@ -2,6 +2,9 @@
 
 `python -m loomax.jaxlib_ext.build` is part of the set-up and never fails it: without a compiler
 every native function has a twin in JAX or NumPy, and one line says so.
+
+The library carries jaxlib's version in its name: JAX refuses handlers that were built with the
+headers of a newer one, and environments with different versions may share this folder.
 """
 
 import hashlib
@@ -10,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 ROOM = Path(__file__).resolve().parent
@@ -19,12 +23,20 @@ COMPILERS = ("g++", "clang++", "c++")
 ARENA = ROOM / "_arena.so"
 
 
-def build(sources: Path = ROOM / "csrc", target: Path = ROOM / "_native.so") -> Path | None:
-    """Brings `target` up to date with `sources` and returns it; None when there is nothing.
+def library() -> Path:
+    """Where the library for the installed jaxlib lies, built or not. Imports no JAX."""
+    return ROOM / f"_native-{metadata.version('jaxlib')}.so"
+
+
+def build(sources: Path = ROOM / "csrc", target: Path | None = None) -> Path | None:
+    """Brings `target` (default: `library()`) up to date with `sources` and returns it.
+
+    None when there is nothing.
 
     The library is replaced in one step, so that a program that starts meanwhile loads the old
     or the new one. It is rebuilt when a source, a header, the compiler or JAX changes.
     """
+    target = library() if target is None else target
     files = sorted(sources.glob("*.cc"))
     if not files:
         return _say(f"native: no sources in {sources}, nothing to build")

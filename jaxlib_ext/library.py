@@ -4,13 +4,13 @@ import ctypes
 import functools
 import os
 
-from loomax.jaxlib_ext.build import ROOM
+from loomax.jaxlib_ext import build
 
 
 @functools.cache
 def native() -> ctypes.CDLL | None:
     """The loaded library, or None: not built, not loadable here, or LOOMAX_NATIVE=0."""
-    path = ROOM / "_native.so"
+    path = build.library()
     if os.environ.get("LOOMAX_NATIVE") == "0" or not path.exists():
         return None
     try:

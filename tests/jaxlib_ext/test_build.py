@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
+from loomax.jaxlib_ext import build as build_module
 from loomax.jaxlib_ext import library
 from loomax.jaxlib_ext.build import build
 
@@ -81,7 +83,25 @@ def test_the_set_up_never_fails():
 
 
 def test_no_library_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(library, "ROOM", tmp_path)
+    monkeypatch.setattr(build_module, "ROOM", tmp_path)
     assert library.native.__wrapped__() is None
-    (tmp_path / "_native.so").write_text("not a library")
+    build_module.library().write_text("not a library")
     assert library.native.__wrapped__() is None
+
+
+@needs_compiler
+def test_environments_with_different_jaxlibs_share_the_folder(sources, tmp_path, monkeypatch):
+    """JAX refuses handlers built for a newer one: each finds its own library or none."""
+    monkeypatch.setattr(build_module, "ROOM", tmp_path)
+    versions = {"jaxlib": "0.10.2"}
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: versions.get(name) or real(name))
+    old = build(sources)
+    assert library.native.__wrapped__().answer() == 42
+    versions["jaxlib"] = "0.12.0"
+    assert library.native.__wrapped__() is None
+    (sources / "step.h").write_text("#define STEP 2\n")
+    assert build(sources) != old
+    assert library.native.__wrapped__().answer() == 43
+    versions["jaxlib"] = "0.10.2"
+    assert library.native.__wrapped__().answer() == 42
