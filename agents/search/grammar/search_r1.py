@@ -8,6 +8,7 @@ from loomax.agents.search.grammar.action import Answer, Event, Malformed, Reason
 from loomax.agents.search.retrieval.document import Document
 
 TAG = re.compile(r"</?(think|search|information|answer)>")
+TAG_AT_END = re.compile(TAG.pattern + r"\Z")
 LONGEST_TAG = len("</information>")
 STOPS = ("</search>", "</answer>")
 
@@ -145,7 +146,12 @@ class SearchR1Grammar:
 
 
 def _plain(text: str) -> str:
-    """Text without tags, also without those that dropping one would form."""
-    while (shorter := TAG.sub("", text)) != text:
-        text = shorter
-    return text
+    """Text without tags, also without those that dropping one would form; read once."""
+    if not TAG.search(text):
+        return text
+    kept: list[str] = []
+    for letter in text:
+        kept.append(letter)
+        if letter == ">" and (tag := TAG_AT_END.search("".join(kept[-LONGEST_TAG:]))):
+            del kept[-len(tag[0]) :]
+    return "".join(kept)

@@ -74,7 +74,7 @@ def _function(text: str) -> dict[str, str]:
         # Some models write the arguments as OpenAI's API has them: as a string of JSON.
         arguments = given if isinstance(given, str) else json.dumps(given)
         return {"name": call["name"], "arguments": arguments}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         name = NAME.search(text)
         return {"name": name[1] if name else "", "arguments": text.strip()}
 

@@ -31,7 +31,7 @@ class Codec(Protocol):
 
     @property
     def closing(self) -> tuple[int, ...]:
-        """What still ends an observation that was cut."""
+        """What still ends an observation that was cut; empty where none may be cut."""
         ...
 
     @property

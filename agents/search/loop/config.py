@@ -16,7 +16,8 @@ class LoopConfig:
         faults: turns at most that hold no action.
         context: of a run, with what a turn may add.
         turn, draft: that the model may write.
-        observation: that the model gets to read.
+        observation: that the model gets to read; of each document the beginning. Replies without
+            documents may be longer, where a conversation needs one for each call.
         deadline_s: of the whole run.
         temperature: of turns and of the first draft.
         more_temperature: of further drafts, which otherwise would be the same.

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from loomax.agents.search.grammar.action import Answer, Malformed, Reasoning, ToolCall
 from loomax.agents.search.grammar.grammar import Grammar, Parser
-from loomax.agents.search.grammar.search_r1 import SearchR1Config, SearchR1Grammar
+from loomax.agents.search.grammar.search_r1 import TAG, SearchR1Config, SearchR1Grammar
 from loomax.agents.search.retrieval.document import Document
 
 GRAMMAR = SearchR1Grammar(SearchR1Config(most_characters=20))
@@ -112,3 +112,38 @@ def test_documents_cannot_act():
 def test_a_correction_names_the_fault():
     text = SearchR1Grammar().correct(Malformed("empty_query", "<search> holds no query"))
     assert "empty_query" in text and "<search> holds no query" in text
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "<",
+                "</",
+                "think",
+                "search>",
+                "answer>",
+                ">",
+                "<think>",
+                "a ",
+                "</information>",
+                "information>",
+                "\n",
+            ]
+        ),
+        max_size=30,
+    )
+)
+def test_no_tag_is_left_whatever_dropping_one_forms(parts):
+    text, expected = "".join(parts), "".join(parts)
+    while (shorter := TAG.sub("", expected)) != expected:
+        expected = shorter
+    grammar = SearchR1Grammar(SearchR1Config("", "", "{text}"))
+    assert grammar.observe(CALL, [Document("1", "", text)]) == expected
+
+
+def test_nested_tags_are_dropped_in_one_pass():
+    """A pass for each level would not end in this test's time."""
+    deep = "x" + "<think" * 50_000 + ">" * 50_000
+    shown = SearchR1Grammar().observe(CALL, [Document("1", "", deep)])
+    assert shown == SearchR1Grammar().observe(CALL, [Document("1", "", "x")])

@@ -48,6 +48,8 @@ def test_tool_calls_of_a_chat_model(play, chat, policy):
         ('<tool_call> {"name": "search", </tool_call>', "bad_json"),
         ('<tool_call> {"name": "search"} </tool_call>', "missing_argument"),
         ("<tool_call> [1] </tool_call>", "unknown_tool"),
+        (f'<tool_call> {{"name": "search", "arguments": {"[" * 9000} </tool_call>', "bad_json"),
+        (f"<tool_call> {'[' * 5000 + ']' * 5000} </tool_call>", "unknown_tool"),
         ("cut off", "cut_off"),
         (END, "no_action"),
     ],
