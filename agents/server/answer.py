@@ -17,6 +17,10 @@ from loomax.agents.server.tokens import Decoder, Tokens
 Finish = Literal["stop", "length", "tool_calls"]
 
 
+# What OpenAI's API tells for the logarithm of 0, which JSON does not have.
+UNLIKELY = -9999.0
+
+
 @dataclass(frozen=True)
 class Scored:
     """A token and the natural logarithm of its probability.
@@ -111,6 +115,11 @@ class Answer:
         called = self._reader.calls and self._cut.reason == "stop"
         self._finish = "tool_calls" if called else self._cut.reason
         return Part(deltas, scored, self._finish, self._cut.stop)
+
+
+def finite(logprob: float) -> float:
+    """A log-probability as JSON has it."""
+    return max(logprob, UNLIKELY)
 
 
 def _first_call(deltas: Sequence[Delta]) -> tuple[Delta, ...]:

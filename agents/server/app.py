@@ -1,29 +1,36 @@
 """The server as a Starlette application."""
 
-import json
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
+from loomax.agents.search.json_text import read_json, shown
 from loomax.agents.server import chat_wire, completion_wire
 from loomax.agents.server.asked import Asked
 from loomax.agents.server.chat_request import read_chat
 from loomax.agents.server.completion_request import read_completion
 from loomax.agents.server.config import ServerConfig
-from loomax.agents.server.errors import ApiError, invalid
-from loomax.agents.server.exchange import Exchange
+from loomax.agents.server.errors import ApiError, invalid, json_response, unexpected
+from loomax.agents.server.exchange import GONE, Exchange
 from loomax.agents.server.gate import Gate
 from loomax.agents.server.metrics import Meter, Metrics
 from loomax.agents.server.reply import Reply
 from loomax.agents.server.served import Served
+
+# Bytes of a body that is read on the event loop; a longer one is read in a thread.
+SHORT = 4096
+Read = Callable[[object, Served, ServerConfig], Asked]
 
 
 def make_app(served: Served, config: ServerConfig, gate: Gate | None = None) -> Starlette:
@@ -50,6 +57,7 @@ class _Server:
     def __init__(self, served: Served, config: ServerConfig, gate: Gate):
         self._served, self._config, self._gate = served, config, gate
         self._metrics = Metrics(served.engine)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="loomax-server")
         self._created = int(time.time())
 
     async def chat(self, request: Request) -> Any:
@@ -60,45 +68,57 @@ class _Server:
 
     async def models(self, request: Request) -> Response:
         self._authorize(request)
-        return JSONResponse({"object": "list", "data": [self._model()]})
+        return json_response({"object": "list", "data": [self._model()]})
 
     async def model(self, request: Request) -> Response:
         self._authorize(request)
         name = request.path_params["name"]
         if name != self._config.model:
-            message = f"there is no model {name!r}; this server has {self._config.model!r}"
+            message = f"there is no model {shown(name)}; this server has {self._config.model!r}"
             raise ApiError(404, message, param="model", code="model_not_found")
-        return JSONResponse(self._model())
+        return json_response(self._model())
 
     async def health(self, request: Request) -> Response:
         if self._gate.draining:
-            return JSONResponse({"status": "draining"}, status_code=503)
+            return json_response({"status": "draining"}, status=503)
         if fault := self._served.fault():
-            return JSONResponse({"status": "failed", "detail": fault}, status_code=503)
-        return JSONResponse({"status": "ok"})
+            return json_response({"status": "failed", "detail": fault}, status=503)
+        return json_response({"status": "ok"})
 
     async def metrics(self, request: Request) -> Response:
         return Response(self._metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _generate(
-        self,
-        request: Request,
-        route: str,
-        read: Callable[[object, Served, ServerConfig], Asked],
-        wire: Any,
-    ) -> Any:
+    async def _generate(self, request: Request, route: str, read: Read, wire: Any) -> Any:
         meter = Meter(self._metrics, route)
-        try:
-            self._authorize(request)
-            body = await _body(request, self._config.body_bytes)
-            asked = read(body, self._served, self._config)
-            self._gate.check(len(asked.samples))
-        except ApiError as error:
-            meter.end(str(error.status))
-            raise
+        with self._gate.enter():
+            try:
+                self._authorize(request)
+                asked = await self._read(await self._gate.bodies.read(request), read)
+                self._gate.check(len(asked.samples))
+            except ClientDisconnect:
+                meter.end(GONE)
+                return _nothing
+            except Exception as error:
+                known = error if isinstance(error, ApiError) else unexpected(error)
+                meter.end(str(known.status))
+                return known.response()
         reply = Reply(wire, asked, self._served, self._config.model, meter)
         parts = reply.events() if asked.stream else reply.whole()
         return Exchange(parts, self._gate, meter, self._config, stream=asked.stream)
+
+    async def _read(self, held: bytearray, read: Read) -> Asked:
+        """What a body asks for. Long ones share one thread, so that the event loop goes on."""
+
+        def work() -> Asked:
+            try:
+                body = read_json(held)
+            except ValueError as error:
+                raise invalid(str(error)) from None
+            return read(body, self._served, self._config)
+
+        if len(held) <= SHORT:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
     def _authorize(self, request: Request) -> None:
         """Refuses a request without the key.
@@ -123,17 +143,8 @@ class _Server:
         }
 
 
-async def _body(request: Request, most: int) -> object:
-    """The JSON of a request; one that is too large is not read to its end."""
-    held = bytearray()
-    async for chunk in request.stream():
-        held += chunk
-        if len(held) > most:
-            raise ApiError(413, f"the body is longer than {most} bytes; send a shorter one")
-    try:
-        return json.loads(held)
-    except (ValueError, RecursionError):
-        raise invalid("the body is not JSON") from None
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer to a client that has gone."""
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -144,7 +155,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """A path or a method that is not there."""
     assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path}: {error.detail}"
+    message = f"{request.method} {request.url.path[:200]}: {error.detail}"
     response = ApiError(error.status_code, message).response()
     response.headers.update(error.headers or {})
     return response

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from loomax.agents.search.engine_protocol import Kind, Sampling
+from loomax.agents.search.json_text import shown
 from loomax.agents.server.config import ServerConfig
 from loomax.agents.server.errors import ApiError, invalid
 from loomax.agents.server.fields import Fields
 from loomax.agents.server.generation import Sample
 from loomax.agents.server.messages import ToolSpec
+from loomax.agents.server.served import Served
 
 MOST_STOPS = 16
 MOST_CHARACTERS = 256
+CONTEXT = "context_length_exceeded"
+# Tokens that a request may name, whatever the context.
+MOST_TOKENS = 2**53
 # Engines seed 32-bit generators; equal seeds stay equal.
 SEEDS = 2**31
 
@@ -58,7 +63,7 @@ def check_model(fields: Fields, config: ServerConfig) -> None:
     """
     name = fields.text("model")
     if name != config.model:
-        message = f"there is no model {name!r}; this server has {config.model!r}"
+        message = f"there is no model {shown(name)}; this server has {config.model!r}"
         raise ApiError(404, message, param="model", code="model_not_found")
 
 
@@ -68,7 +73,7 @@ def read_stream(fields: Fields) -> tuple[bool, bool]:
     options: Mapping[str, Any] = fields.nested("stream_options")
     if options and not stream:
         raise invalid("stream_options are for stream: true", "stream_options")
-    inner = Fields(dict(options))
+    inner = Fields(options)
     usage = inner.flag("include_usage")
     inner.close()
     return stream, usage
@@ -91,7 +96,7 @@ def read_stops(fields: Fields) -> tuple[str, ...]:
 
 def read_most(fields: Fields, names: Sequence[str], default: int | None) -> int | None:
     """Tokens at most; the names are those of one limit."""
-    given = {name: fields.whole(name, None, 1) for name in names}
+    given = {name: fields.whole(name, None, 1, MOST_TOKENS) for name in names}
     values = {value for value in given.values() if value is not None}
     if len(values) > 1:
         shown = " and ".join(f"{name} {value}" for name, value in given.items())
@@ -107,40 +112,104 @@ def read_kind(fields: Fields) -> Kind:
     return "background" if priority else "main"
 
 
+def read_count(fields: Fields, config: ServerConfig, prompts: int = 1) -> int:
+    """Answers of each prompt; read before any prompt is looked at.
+
+    Raises:
+        ApiError: together they are too many.
+    """
+    count = fields.whole("n", 1, 1, config.samples)
+    if count * prompts > config.samples:
+        raise invalid(
+            f"{prompts} prompts with n {count} are {count * prompts} answers; at most "
+            f"{config.samples} may be asked for at once",
+            "n",
+        )
+    return count
+
+
+def encode(text: str, served: Served, config: ServerConfig, source: str) -> tuple[int, ...]:
+    """A prompt as token ids.
+
+    Args:
+        source: the field that it comes from.
+
+    Raises:
+        ApiError: there are no tokens for it, or it cannot be within the context: that is told
+            before anything is encoded.
+    """
+    check_size(len(text), served, config, source)
+    try:
+        return (*served.begin, *served.tokens.ids(text))
+    except ValueError as error:
+        raise invalid(f"{source}: {error}", source, "invalid_value") from None
+
+
+def check_size(letters: int, served: Served, config: ServerConfig, source: str) -> None:
+    """Refuses a text of so many letters if it can only be longer than the context.
+
+    Raises:
+        ApiError: naming how many tokens it has at least.
+    """
+    longest = served.tokens.longest
+    if longest and letters > longest * config.context:
+        raise invalid(
+            f"the prompt has {letters} characters, which are at least {-(-letters // longest)} "
+            f"tokens; the context of {config.context} leaves room for at most "
+            f"{config.context - 1}",
+            source,
+            CONTEXT,
+        )
+
+
 def make_samples(
     fields: Fields,
     config: ServerConfig,
     prompts: Sequence[Sequence[int]],
+    count: int,
     most: int | None,
     stops: tuple[str, ...],
     source: str,
-) -> tuple[tuple[Sample, ...], int]:
-    """The samples of a request, and how many there are of each prompt.
+) -> tuple[Sample, ...]:
+    """The samples of a request, `count` of each prompt in a row.
+
+    With a seed, each prompt gets what it would get alone. Without, every prompt has a seed of its
+    own, so that equal prompts differ.
 
     Args:
         most: tokens of an answer at most; None takes what the context leaves.
         source: the field that prompts come from.
 
     Raises:
-        ApiError: a prompt is too long, or there are too many samples.
+        ApiError: a prompt is too long.
     """
-    count = fields.whole("n", 1, 1, config.samples)
-    if count * len(prompts) > config.samples:
-        raise invalid(
-            f"{len(prompts)} prompts with n {count} are {count * len(prompts)} answers; at most "
-            f"{config.samples} may be asked for at once",
-            "n",
-        )
     temperature = fields.number("temperature", 1.0, 0.0, 2.0)
-    seed = fields.whole("seed", None, -(2**63), 2**63 - 1)
-    seed = secrets.randbelow(SEEDS) if seed is None else seed % SEEDS
+    given = fields.whole("seed", None, -(2**63), 2**63 - 1)
     samples = []
     for prompt in prompts:
         room = _room(len(prompt), most, config.context, source)
+        seed = secrets.randbelow(SEEDS) if given is None else given % SEEDS
         for number in range(count):
             sampling = Sampling(room, temperature, stops, seed, number)
             samples.append(Sample(tuple(prompt), sampling))
-    return tuple(samples), count
+    return tuple(samples)
+
+
+def check_length(prompt: int, context: int, source: str) -> None:
+    """Refuses a prompt of so many tokens if nothing can follow it.
+
+    Raises:
+        ApiError: the context does not hold it.
+    """
+    if prompt < 1:
+        raise invalid("the prompt is empty", source)
+    if prompt >= context:
+        raise invalid(
+            f"the prompt has {prompt} tokens; the context of {context} leaves room for at most "
+            f"{context - 1}",
+            source,
+            CONTEXT,
+        )
 
 
 def _room(prompt: int, most: int | None, context: int, source: str) -> int:
@@ -149,21 +218,13 @@ def _room(prompt: int, most: int | None, context: int, source: str) -> int:
     Raises:
         ApiError: the context does not hold them.
     """
-    code, room = "context_length_exceeded", context - prompt
-    if prompt < 1:
-        raise invalid("the prompt is empty", source)
-    if room < 1:
-        raise invalid(
-            f"the prompt has {prompt} tokens; the context of {context} leaves room for at most "
-            f"{context - 1}",
-            source,
-            code,
-        )
+    check_length(prompt, context, source)
+    room = context - prompt
     if most is not None and most > room:
         raise invalid(
             f"the prompt has {prompt} tokens and max_tokens is {most}: {prompt + most} are over "
             f"the context of {context}; shorten the prompt or give max_tokens of at most {room}",
             "max_tokens",
-            code,
+            CONTEXT,
         )
     return room if most is None else most

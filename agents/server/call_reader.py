@@ -3,9 +3,12 @@
 import json
 import re
 
+from loomax.agents.search.grammar.untrusted import whole
 from loomax.agents.search.loop.chat_codec import NAME
 from loomax.agents.server.reader import CallArguments, CallStart, Content, Delta
 
+# Within so many characters a call's head is looked for; it is read again with each piece.
+LONGEST_HEAD = 1024
 HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*(?=\{)')
 
 
@@ -22,7 +25,7 @@ class CallReader:
         self._held += text
         deltas: list[Delta] = []
         if self._name is None:
-            head = HEAD.match(self._held)
+            head = HEAD.match(self._held, 0, LONGEST_HEAD)
             if head is None:
                 return []
             self._name, self._held = head[1], self._held[head.end() :]
@@ -67,10 +70,13 @@ def _read(text: str) -> tuple[str, str]:
     try:
         call = json.loads(text)
         name, arguments = call["name"], call.get("arguments", {})
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         found = NAME.search(text)
         return (found[1], text.strip()) if found else ("", "")
     if not isinstance(name, str):
         return "", ""
-    written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return name, written
+    if isinstance(arguments, str):
+        return whole(name), whole(arguments)
+    written = json.dumps(arguments, ensure_ascii=False)
+    # Half of a surrogate pair stays escaped, as the model wrote it.
+    return whole(name), written if whole(written) == written else json.dumps(arguments)

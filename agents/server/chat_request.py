@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
+from loomax.agents.search.json_text import shown
 from loomax.agents.server.asked import (
     Asked,
     check_model,
+    check_size,
+    encode,
     make_samples,
+    read_count,
     read_kind,
     read_most,
     read_stops,
@@ -14,7 +18,7 @@ from loomax.agents.server.asked import (
 from loomax.agents.server.config import ServerConfig
 from loomax.agents.server.errors import invalid
 from loomax.agents.server.fields import Fields
-from loomax.agents.server.messages import ToolSpec, named, read_messages, read_tools
+from loomax.agents.server.messages import ToolSpec, ToolUse, named, read_messages, read_tools
 from loomax.agents.server.served import Served
 
 
@@ -26,19 +30,19 @@ def read_chat(body: object, served: Served, config: ServerConfig) -> Asked:
     """
     fields = Fields(body)
     check_model(fields, config)
-    messages = read_messages(fields.take("messages"))
+    messages, count = read_messages(fields.take("messages")), read_count(fields, config)
+    # What the messages hold is a part of the prompt, and is cheap to count.
+    letters = sum(len(message.content) + _letters(message.calls) for message in messages)
+    check_size(letters, served, config, "messages")
     tools, forced = _choose(fields, read_tools(fields.take("tools")), served)
     single = not fields.flag("parallel_tool_calls", True)
     stream, usage = read_stream(fields)
     stops = (*read_stops(fields), *served.chat.stops)
     kind, logprobs = read_kind(fields), fields.flag("logprobs")
     most = read_most(fields, ("max_completion_tokens", "max_tokens"), None)
-    try:
-        ids = served.tokens.ids(served.chat.prompt(messages, tools) + forced)
-    except ValueError as error:
-        raise invalid(f"messages: {error}", "messages", "invalid_value") from None
-    prompt = (*served.begin, *ids)
-    samples, count = make_samples(fields, config, [prompt], most, stops, "messages")
+    text = served.chat.prompt(messages, tools) + forced
+    prompt = encode(text, served, config, "messages")
+    samples = make_samples(fields, config, [prompt], count, most, stops, "messages")
     fields.close()
     return Asked(
         samples=samples,
@@ -53,6 +57,10 @@ def read_chat(body: object, served: Served, config: ServerConfig) -> Asked:
         forced=forced,
         single=single,
     )
+
+
+def _letters(calls: Sequence[ToolUse]) -> int:
+    return sum(len(call.name) + len(call.arguments) for call in calls)
 
 
 def _choose(
@@ -71,8 +79,10 @@ def _choose(
     function = choice.get("function") if isinstance(choice, dict) else None
     name = function.get("name") if isinstance(function, dict) else None
     if name is None or not isinstance(choice, dict) or choice.get("type") != "function":
-        message = f"tool_choice is {choice!r:.80}; give none, auto, required or a function"
+        message = f"tool_choice is {shown(choice)}; give none, auto, required or a function"
         raise invalid(message, "tool_choice", "invalid_value")
     if not named(tools, name):
-        raise invalid(f"tool_choice names {name!r}, which is not among the tools", "tool_choice")
+        raise invalid(
+            f"tool_choice names {shown(name)}, which is not among the tools", "tool_choice"
+        )
     return tuple(tools), served.chat.forced(name)

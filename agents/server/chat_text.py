@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from loomax.agents.search.grammar.marks import without
 from loomax.agents.search.loop.chat_codec import ChatTemplate
 from loomax.agents.server.chat_reader import ChatReader
 from loomax.agents.server.messages import Message, ToolSpec
@@ -98,12 +99,7 @@ class TemplateFormat:
         template = self.template
         marks = [template.system, template.user, template.tool, template.assistant, template.end]
         words = {mark.strip() for mark in marks} | {"<|im_start|>"}
-        before = ""
-        while before != text:
-            before = text
-            for word in words:
-                text = text.replace(word, "")
-        return text
+        return without(text, words - {""})
 
 
 def _schema(tool: ToolSpec) -> str:

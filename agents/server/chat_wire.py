@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from loomax.agents.server.answer import Part, Scored
+from loomax.agents.server.answer import Part, Scored, finite
 from loomax.agents.server.reader import CallStart, Content, Delta, Thought
 
 PREFIX, OBJECT, CHUNK = "chatcmpl", "chat.completion", "chat.completion.chunk"
@@ -43,21 +43,25 @@ def whole_choice(index: int, part: Part, *, logprobs: bool) -> dict[str, Any]:
 
 def fold(deltas: Sequence[Delta]) -> dict[str, Any]:
     """Deltas as one `delta` of a chunk; what stands in it more than once is joined."""
-    folded: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
     calls: dict[int, dict[str, Any]] = {}
+    arguments: dict[int, list[str]] = {}
     for delta in deltas:
         if isinstance(delta, Content):
-            folded["content"] = folded.get("content", "") + delta.text
+            texts.setdefault("content", []).append(delta.text)
         elif isinstance(delta, Thought):
-            folded["reasoning_content"] = folded.get("reasoning_content", "") + delta.text
+            texts.setdefault("reasoning_content", []).append(delta.text)
         elif isinstance(delta, CallStart):
-            function = {"name": delta.name, "arguments": ""}
             number = f"call_{secrets.token_hex(12)}"
             calls[delta.index] = {"index": delta.index, "id": number, "type": "function"}
-            calls[delta.index]["function"] = function
+            calls[delta.index]["function"] = {"name": delta.name, "arguments": ""}
         else:
             empty = {"index": delta.index, "function": {"arguments": ""}}
-            calls.setdefault(delta.index, empty)["function"]["arguments"] += delta.text
+            calls.setdefault(delta.index, empty)
+            arguments.setdefault(delta.index, []).append(delta.text)
+    for index, parts in arguments.items():
+        calls[index]["function"]["arguments"] = "".join(parts)
+    folded: dict[str, Any] = {name: "".join(parts) for name, parts in texts.items()}
     if calls:
         folded["tool_calls"] = list(calls.values())
     return folded
@@ -75,7 +79,7 @@ def _logprobs(scored: Sequence[Scored]) -> dict[str, Any]:
         {
             "token": each.held.decode("utf-8", "replace"),
             "bytes": list(each.held),
-            "logprob": each.logprob,
+            "logprob": finite(each.logprob),
             "top_logprobs": [],
         }
         for each in scored

@@ -1,9 +1,13 @@
 """The body of `POST /v1/completions`."""
 
+from loomax.agents.search.json_text import shown
 from loomax.agents.server.asked import (
     Asked,
+    check_length,
     check_model,
+    encode,
     make_samples,
+    read_count,
     read_kind,
     read_most,
     read_stops,
@@ -16,6 +20,7 @@ from loomax.agents.server.served import Served
 
 # OpenAI's default for this endpoint.
 DEFAULT_TOKENS = 16
+NO_PROMPT = "prompt must be a string or token ids, or a list of them"
 
 
 def read_completion(body: object, served: Served, config: ServerConfig) -> Asked:
@@ -26,19 +31,21 @@ def read_completion(body: object, served: Served, config: ServerConfig) -> Asked
     """
     fields = Fields(body)
     check_model(fields, config)
-    prompts = _prompts(fields.take("prompt", ""), served)
+    texts = _several(fields.take("prompt", ""))
+    count = read_count(fields, config, len(texts))
     stream, usage = read_stream(fields)
     stops, kind = read_stops(fields), read_kind(fields)
     most = read_most(fields, ("max_tokens",), DEFAULT_TOKENS)
     logprobs = fields.take("logprobs")
     if logprobs is not None and (isinstance(logprobs, bool) or logprobs != 0):
         raise invalid(
-            f"logprobs is {logprobs!r}; give 0: the tokens that were sampled have their "
+            f"logprobs is {shown(logprobs)}; give 0: the tokens that were sampled have their "
             "log-probability, others are not known",
             "logprobs",
             "unsupported_parameter",
         )
-    samples, count = make_samples(fields, config, prompts, most, stops, "prompt")
+    prompts = [_prompt(text, served, config) for text in texts]
+    samples = make_samples(fields, config, prompts, count, most, stops, "prompt")
     fields.close()
     return Asked(
         samples=samples,
@@ -51,25 +58,24 @@ def read_completion(body: object, served: Served, config: ServerConfig) -> Asked
     )
 
 
-def _prompts(value: object, served: Served) -> list[tuple[int, ...]]:
-    """The prompts as token ids: one or several, each text or token ids."""
+def _several(value: object) -> list[object]:
+    """The prompts: one or several, each text or token ids."""
     several = isinstance(value, list) and value and not isinstance(value[0], int)
-    parts = value if isinstance(value, list) and several else [value]
-    return [_prompt(part, served) for part in parts]
+    return value if isinstance(value, list) and several else [value]
 
 
-def _prompt(value: object, served: Served) -> tuple[int, ...]:
+def _prompt(value: object, served: Served, config: ServerConfig) -> tuple[int, ...]:
     if isinstance(value, str):
+        return encode(value, served, config, "prompt")
+    if not isinstance(value, list) or not value:
+        raise invalid(NO_PROMPT, "prompt")
+    # Before each id is looked at.
+    check_length(len(value), config.context, "prompt")
+    if any(isinstance(token, bool) or not isinstance(token, int) for token in value):
+        raise invalid(NO_PROMPT, "prompt")
+    for token in value:
         try:
-            return (*served.begin, *served.tokens.ids(value))
-        except ValueError as error:
-            raise invalid(f"prompt: {error}", "prompt", "invalid_value") from None
-    ids = value if isinstance(value, list) else []
-    if not ids or any(isinstance(token, bool) or not isinstance(token, int) for token in ids):
-        raise invalid("prompt must be a string or token ids, or a list of them", "prompt")
-    try:
-        for token in ids:
             served.tokens.bytes_of(token)
-    except (ValueError, IndexError) as error:
-        raise invalid(f"prompt: {error}", "prompt", "invalid_value") from None
-    return tuple(ids)
+        except (ValueError, IndexError) as error:
+            raise invalid(f"prompt: {error}", "prompt", "invalid_value") from None
+    return tuple(value)

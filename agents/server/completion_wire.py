@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from loomax.agents.server.answer import Part, Scored
+from loomax.agents.server.answer import Part, Scored, finite
 from loomax.agents.server.reader import Content
 
 PREFIX, OBJECT, CHUNK = "cmpl", "text_completion", "text_completion"
@@ -34,7 +34,7 @@ def whole_choice(index: int, part: Part, *, logprobs: bool) -> dict[str, Any]:
 def _logprobs(scored: Sequence[Scored]) -> dict[str, Any]:
     return {
         "tokens": [each.held.decode("utf-8", "replace") for each in scored],
-        "token_logprobs": [each.logprob for each in scored],
+        "token_logprobs": [finite(each.logprob) for each in scored],
         "top_logprobs": None,
         "text_offset": [each.offset for each in scored],
     }

@@ -26,6 +26,7 @@ class Cut:
         self.count = 0
         self._tokens, self._ends, self._stops, self._most = tokens, ends, stops, most
         self._decoder, self._held = Decoder(), ""
+        self._longest = max(map(len, stops), default=0)
 
     def feed(self, ids: Sequence[int]) -> str:
         """The text that these tokens add; tokens after the end are not read."""
@@ -36,8 +37,10 @@ class Cut:
             if token in self._ends:
                 self.reason = "stop"
                 break
+            before = len(self._held)
             self._held += self._decoder.feed(self._tokens.bytes_of(token))
-            self._look()
+            # A stop string that was not there before ends in what is new.
+            self._look(max(0, before - self._longest + 1))
             if self.reason is None and self.count >= self._most:
                 self.reason = "length"
         return self._release()
@@ -49,9 +52,10 @@ class Cut:
             return self._release()
         return ""
 
-    def _look(self) -> None:
-        """Ends the text before the first stop string."""
-        found = [(self._held.find(stop), stop) for stop in self._stops if stop in self._held]
+    def _look(self, start: int) -> None:
+        """Ends the text before the first stop string from `start` on."""
+        found = [(self._held.find(stop, start), stop) for stop in self._stops]
+        found = [(place, stop) for place, stop in found if place >= 0]
         if found:
             place, self.stop = min(found)
             self._held, self.reason = self._held[:place], "stop"

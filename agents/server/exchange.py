@@ -1,7 +1,6 @@
 """One generation over HTTP: it ends with its answer, its client, or the server's patience."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -9,12 +8,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from loomax.agents.search.engine_protocol import EngineError
 from loomax.agents.server.config import ServerConfig
-from loomax.agents.server.errors import ApiError, overloaded
+from loomax.agents.server.errors import ApiError, overloaded, unexpected
 from loomax.agents.server.gate import Gate
 from loomax.agents.server.metrics import Meter
 from loomax.agents.server.reply import failure
 
-LOG = logging.getLogger("loomax.server")
 GONE = "499"
 
 
@@ -81,8 +79,7 @@ class Exchange:
             return overloaded(f"the engine: {error}", self._config.retry_after_s)
         if isinstance(error, OSError):
             raise ConnectionError("the client went away") from error
-        LOG.error("a request failed", exc_info=error)
-        return ApiError(500, f"internal error: {type(error).__name__}")
+        return unexpected(error)
 
     async def _work(self, send: Send) -> None:
         async with aclosing(self._parts) as parts:

@@ -1,12 +1,13 @@
 """Fields of a request's JSON, each read once; what nobody read is refused by its name."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from loomax.agents.search.json_text import shown
 from loomax.agents.server.errors import ApiError, invalid
 
 # What is not supported, and the values that ask for nothing. null always asks for nothing.
+# Names of OpenAI's API first, then those that vLLM, SGLang and llama.cpp take beside them.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "echo": (False,),
@@ -22,9 +23,48 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
     "top_logprobs": (0,),
     "top_p": (1,),
+    "add_generation_prompt": (True,),
+    "add_special_tokens": (True,),
+    "allowed_token_ids": ([],),
+    "bad_words": ([],),
+    "chat_template_kwargs": ({},),
+    "continue_final_message": (False,),
+    "detokenize": (True,),
+    "documents": ([],),
+    "early_stopping": (False,),
+    "ignore_eos": (False,),
+    "include_reasoning": (True,),
+    "include_stop_str_in_output": (False,),
+    "length_penalty": (1,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "mirostat": (0,),
+    "prompt_logprobs": (0,),
+    "repeat_penalty": (1,),
+    "repetition_penalty": (1,),
+    "return_tokens_as_token_ids": (False,),
+    "separate_reasoning": (True,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "stop_token_ids": ([],),
+    "tfs_z": (1,),
+    "top_a": (0,),
+    "top_k": (-1, 0),
+    "typical_p": (1,),
+    "use_beam_search": (False,),
+    # Of stream_options.
+    "continuous_usage_stats": (False,),
+    "include_obfuscation": (False,),
 }
-# Who asks changes nothing about the answer.
-LABELS = ("user", "metadata", "safety_identifier")
+# Who asks changes nothing about the answer, nor does where it might be kept.
+LABELS = (
+    "user",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "request_id",
+)
 
 
 class Fields:
@@ -60,6 +100,7 @@ class Fields:
     def number(self, name: str, default: float, least: float, most: float) -> float:
         """A number in a range."""
         value = self.take(name, default)
+        # Before any conversion: a whole number may be too large for a float. NaN is in no range.
         if not _is_number(value) or not least <= value <= most:
             raise _wrong(name, value, f"a number from {least:g} to {most:g}")
         return float(value)
@@ -92,17 +133,17 @@ class Fields:
             if name in LABELS or any(_same(value, idle) for idle in NEUTRAL.get(name, ())):
                 continue
             if name in NEUTRAL:
-                shown = " or ".join(map(repr, NEUTRAL[name]))
+                idle = " or ".join(map(repr, NEUTRAL[name]))
                 raise invalid(
-                    f"{name} {value!r} is not supported; leave it out or give {shown}",
+                    f"{name} {shown(value)} is not supported; leave it out or give {idle}",
                     name,
                     "unsupported_parameter",
                 )
-            raise invalid(f"there is no parameter {name!r}", name, "unknown_parameter")
+            raise invalid(f"there is no parameter {shown(name)}", name, "unknown_parameter")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _same(value: Any, idle: Any) -> bool:
@@ -111,4 +152,4 @@ def _same(value: Any, idle: Any) -> bool:
 
 
 def _wrong(name: str, value: object, wanted: str) -> ApiError:
-    return invalid(f"{name} is {value!r:.80}; it must be {wanted}", name, "invalid_value")
+    return invalid(f"{name} is {shown(value)}; it must be {wanted}", name, "invalid_value")

@@ -1,14 +1,16 @@
 """The messages and tools of a chat request, checked."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from loomax.agents.search.json_text import read_json, shown
 from loomax.agents.server.errors import invalid
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 KNOWN = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content", "refusal")
+# What is neither null nor one of these asks for something that is not done.
+IDLE = ([], {}, "")
 SCHEMA: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -76,16 +78,20 @@ def read_tools(value: object) -> tuple[ToolSpec, ...]:
 def _message(value: object, where: str) -> Message:
     if not isinstance(value, dict) or value.get("role") not in ROLES:
         raise invalid(f"{where} must be an object with a role of {', '.join(ROLES)}", where)
-    for name in value:
-        if name not in KNOWN:
-            raise invalid(f"{where} has no field {name!r}", f"{where}.{name}", "unknown_parameter")
+    for name, held in value.items():
+        # OpenAI's own objects carry fields without a value, such as `audio`, and more each year.
+        if name not in KNOWN and held is not None and held not in IDLE:
+            message = f"{where} has no field {shown(name)}"
+            raise invalid(message, f"{where}.{name}", "unknown_parameter")
     calls = value.get("tool_calls") or []
     if calls and value["role"] != "assistant":
         raise invalid(f"{where}.tool_calls belong to the assistant", f"{where}.tool_calls")
     if not isinstance(calls, list):
         raise invalid(f"{where}.tool_calls must be a list", f"{where}.tool_calls")
     text = _content(value.get("content"), f"{where}.content")
-    if text is None and not calls:
+    if text is None:
+        text = _content(value.get("refusal"), f"{where}.refusal")
+    if text is None and not calls and value["role"] != "assistant":
         raise invalid(f"{where} has no content", f"{where}.content")
     uses = tuple(_use(call, f"{where}.tool_calls[{n}]") for n, call in enumerate(calls))
     return Message(value["role"], text or "", uses)
@@ -99,13 +105,13 @@ def _content(value: object, where: str) -> str | None:
         raise invalid(f"{where} must be a string or a list of parts", where)
     texts = []
     for part in value:
-        if not isinstance(part, dict) or part.get("type") != "text":
-            kind = part.get("type") if isinstance(part, dict) else part
-            message = f"{where}: a part of type {kind!r} is not supported; send text"
+        kind = part.get("type") if isinstance(part, dict) else part
+        if not isinstance(part, dict) or kind not in ("text", "refusal"):
+            message = f"{where}: a part of type {shown(kind)} is not supported; send text"
             raise invalid(message, where, "unsupported_content")
-        if not isinstance(part.get("text"), str):
+        if not isinstance(part.get(kind), str):
             raise invalid(f"{where}: a part has no text", where)
-        texts.append(part["text"])
+        texts.append(part[kind])
     return "".join(texts)
 
 
@@ -116,9 +122,9 @@ def _use(value: object, where: str) -> ToolUse:
     if not isinstance(name, str) or not isinstance(arguments, str):
         raise invalid(f"{where} must hold a function with a name and arguments", where)
     try:
-        json.loads(arguments or "{}")
-    except ValueError:
-        raise invalid(f"{where}.function.arguments is not JSON", where) from None
+        read_json((arguments or "{}").encode(), f"{where}.function.arguments")
+    except ValueError as error:
+        raise invalid(str(error), where) from None
     return ToolUse(name, arguments or "{}")
 
 
@@ -126,9 +132,6 @@ def _tool(value: object, where: str) -> ToolSpec:
     function = value.get("function") if isinstance(value, dict) else None
     if not isinstance(function, dict) or value.get("type") != "function":
         raise invalid(f"{where} must be an object of type function with a function", where)
-    if function.get("strict"):
-        message = f"{where}.function.strict is not supported: output is not constrained"
-        raise invalid(message, f"{where}.function.strict", "unsupported_parameter")
     name, text = function.get("name"), function.get("description") or ""
     parameters = function.get("parameters") or SCHEMA
     if not isinstance(name, str) or not name or not isinstance(text, str):

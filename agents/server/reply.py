@@ -1,12 +1,12 @@
 """The bytes of an answer: one JSON object, or a stream of events (SSE)."""
 
-import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from loomax.agents.search.json_text import write_json
 from loomax.agents.server.answer import Part
 from loomax.agents.server.answers import answers
 from loomax.agents.server.asked import Asked
@@ -45,7 +45,7 @@ class Reply:
             self._wire.whole_choice(index, joined(held), logprobs=logprobs)
             for index, held in enumerate(parts)
         ]
-        yield _json(self._body(self._wire.OBJECT, choices) | {"usage": self._usage()})
+        yield write_json(self._body(self._wire.OBJECT, choices) | {"usage": self._usage()})
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """The answer as events; what came in one step is one event a sample."""
@@ -114,9 +114,5 @@ def _by_sample(batch: Sequence[tuple[int, Part]]) -> dict[int, Part]:
     return {index: joined(held) for index, held in parts.items()}
 
 
-def _json(body: object) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def _event(body: object) -> bytes:
-    return b"data: " + _json(body) + b"\n\n"
+    return b"data: " + write_json(body) + b"\n\n"

@@ -10,6 +10,14 @@ from loomax.agents.search.loop.codec import Words
 class Tokens(Protocol):
     """Text to token ids, and what each token adds to a text."""
 
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest token, by which texts are refused before they are encoded.
+
+        0 if it is not known: every text is encoded.
+        """
+        ...
+
     def ids(self, text: str) -> list[int]:
         """Token ids, without specials.
 
@@ -25,6 +33,8 @@ class Tokens(Protocol):
 
 class WordTokens:
     """A tokenizer whose tokens are whole pieces of text."""
+
+    longest = 0
 
     def __init__(self, words: Words):
         self._words = words

@@ -1,8 +1,11 @@
 """loomax serve: a language model of a run behind OpenAI's API."""
 
 import asyncio
+import math
 import os
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 from loomax.cli.eval import find_run
 from loomax.runtime.config import fail, parse_options
 
+LAST_PORT = 65_535
 DESCRIPTION = """Serves a run of `loomax train lm` as /v1/chat/completions, /v1/completions and
 /v1/models, with /health and /metrics. SIGTERM: no new requests, those that run get --grace
 seconds. LOOMAX_API_KEY is the key unless --api-key is given."""
@@ -38,7 +42,15 @@ class Options:
     waiting: int = 256
     """requests in the queue, above which new ones are refused"""
     grace: float = 30.0
-    """seconds that running requests get after SIGTERM"""
+    """seconds from SIGTERM to the end of the process; running requests get nearly all of them"""
+    connections: int = 1024
+    """connections at once, above which the one that idles longest is closed"""
+    idle: float = 60.0
+    """seconds that a connection may be without a whole request's head"""
+    slow_body: float = 60.0
+    """seconds in which a request's body has to arrive"""
+    unread: float = 60.0
+    """seconds that a client may leave an answer unread"""
     runs: str = "runs"
     """where runs live"""
 
@@ -48,11 +60,39 @@ def run(argv: Sequence[str], prog: str, open_model: Callable[[Options], Any] | N
     open_model: gives what has `served` and `context` and is entered as long as the server runs.
     """
     options = parse_options(Options, argv, prog, DESCRIPTION)
-    at_least = {"slots": 1, "tensor": 1, "waiting": 1, "context": 0, "grace": 0, "port": 0}
+    check(options, prog)
+    with ExitStack() as stack:
+        # A port that is in use is told before anything is loaded.
+        for held in (sockets := listening(options)):
+            stack.enter_context(held)
+        asyncio.run(serve_model(options, open_model or open_run, sockets))
+
+
+def check(options: Options, prog: str) -> None:
+    """Ends the program in one line where an option is out of range."""
+    at_least = {"slots": 1, "tensor": 1, "waiting": 1, "context": 0, "port": 0, "connections": 1}
     for name, least in at_least.items():
         if getattr(options, name) < least:
             fail(prog, f"--{name} is {getattr(options, name)}: give at least {least}")
-    asyncio.run(serve_model(options, open_model or open_run))
+    if options.port > LAST_PORT:
+        fail(prog, f"--port is {options.port}: give at most {LAST_PORT}, or 0 for any free one")
+    if not 0 <= options.grace < math.inf:
+        fail(prog, f"--grace is {options.grace}: give at least 0 seconds, and a finite number")
+    for name in ("idle", "slow_body", "unread"):
+        seconds, flag = getattr(options, name), name.replace("_", "-")
+        if not 0 < seconds < math.inf:
+            fail(prog, f"--{flag} is {seconds}: give more than 0 seconds, and a finite number")
+
+
+def listening(options: Options) -> list[socket.socket]:
+    """Sockets that are bound.
+
+    Raises:
+        OSError: see `bind`.
+    """
+    from loomax.agents.server.listen import bind
+
+    return bind(options.host, options.port)
 
 
 def open_run(options: Options) -> Any:
@@ -89,11 +129,15 @@ def tensor_mesh(count: int) -> Any:
     return make_mesh(MeshConfig(fsdp=1, tensor=count), devices[:count])
 
 
-async def serve_model(options: Options, open_model: Callable[[Options], Any]) -> None:
+async def serve_model(
+    options: Options, open_model: Callable[[Options], Any], sockets: Sequence[socket.socket]
+) -> None:
     """Opens the model, then serves it until a signal."""
     from loomax.agents.server.config import ServerConfig
     from loomax.agents.server.run import serve
 
+    port = sockets[0].getsockname()[1]
+    host = f"[{options.host}]" if ":" in options.host else options.host
     async with open_model(options) as opened:
         name = options.name or os.path.basename(os.path.normpath(options.model))
         config = ServerConfig(
@@ -102,6 +146,13 @@ async def serve_model(options: Options, open_model: Callable[[Options], Any]) ->
             api_key=options.api_key or os.environ.get("LOOMAX_API_KEY", ""),
             waiting=options.waiting,
             grace_s=options.grace,
+            connections=options.connections,
+            idle_s=options.idle,
+            body_s=options.slow_body,
+            unread_s=options.unread,
         )
-        print(f"serving {name} on http://{options.host}:{options.port}/v1", flush=True)
-        await serve(opened.served, config, options.host, options.port)
+
+        def say() -> None:
+            print(f"serving {name} on http://{host}:{port}/v1", flush=True)
+
+        await serve(opened.served, config, sockets, say)

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loomax.agents.search.grammar.action import Answer, Event, Malformed, Reasoning, ToolCall
+from loomax.agents.search.grammar.marks import without
 from loomax.agents.search.retrieval.document import Document
 
-TAG = re.compile(r"</?(think|search|information|answer)>")
-TAG_AT_END = re.compile(TAG.pattern + r"\Z")
+NAMES = ("think", "search", "information", "answer")
+TAG = re.compile(f"</?({'|'.join(NAMES)})>")
+TAGS = tuple(f"<{slash}{name}>" for name in NAMES for slash in ("", "/"))
 LONGEST_TAG = len("</information>")
 STOPS = ("</search>", "</answer>")
 
@@ -146,12 +148,5 @@ class SearchR1Grammar:
 
 
 def _plain(text: str) -> str:
-    """Text without tags, also without those that dropping one would form; read once."""
-    if not TAG.search(text):
-        return text
-    kept: list[str] = []
-    for letter in text:
-        kept.append(letter)
-        if letter == ">" and (tag := TAG_AT_END.search("".join(kept[-LONGEST_TAG:]))):
-            del kept[-len(tag[0]) :]
-    return "".join(kept)
+    """Text without tags, also without those that dropping one would form."""
+    return without(text, TAGS)

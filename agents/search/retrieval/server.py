@@ -1,13 +1,12 @@
 """Search-R1's `/retrieve` over any retriever, as a Starlette application."""
 
-import json
-
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from loomax.agents.search.json_text import read_json
 from loomax.agents.search.retrieval import wire
 from loomax.agents.search.retrieval.retriever import Retriever
 
@@ -21,6 +20,8 @@ def application(retriever: Retriever) -> Starlette:
     async def retrieve(request: Request) -> JSONResponse:
         try:
             asked = wire.read_request(await _body(request))
+        except ClientDisconnect:
+            return Response()
         except ValueError as error:
             return JSONResponse({"error": str(error)}, status_code=400)
 
@@ -48,7 +49,4 @@ async def _body(request: Request) -> object:
         held += chunk
         if len(held) > MOST_BYTES:
             raise ValueError(f"the body is longer than {MOST_BYTES} bytes; send fewer queries")
-    try:
-        return json.loads(held)
-    except ValueError:
-        raise ValueError("the body is not JSON") from None
+    return read_json(held)

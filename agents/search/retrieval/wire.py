@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from loomax.agents.search.errors import MalformedOutput
+from loomax.agents.search.json_text import shown
 from loomax.agents.search.retrieval.document import Hit, contents, finite, read_record
 from loomax.agents.search.retrieval.retriever import MOST_CHARACTERS, MOST_HITS
 
@@ -45,9 +46,9 @@ def read_request(body: object) -> Request:
         raise ValueError(f"a query has {longest} characters; at most {MOST_CHARACTERS} are allowed")
     topk = DEFAULT_TOPK if topk is None else topk
     if isinstance(topk, bool) or not isinstance(topk, int) or not 1 <= topk <= MOST_HITS:
-        raise ValueError(f'"topk" is {topk!r}; it must be an integer from 1 to {MOST_HITS}')
+        raise ValueError(f'"topk" is {shown(topk)}; it must be an integer from 1 to {MOST_HITS}')
     if not isinstance(scores, bool):
-        raise ValueError(f'"return_scores" is {scores!r}; it must be true or false')
+        raise ValueError(f'"return_scores" is {shown(scores)}; it must be true or false')
     return Request(tuple(queries), topk, scores)
 
 

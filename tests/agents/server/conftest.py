@@ -10,14 +10,11 @@ from dataclasses import replace
 
 import openai
 import pytest
-import uvicorn
 
 from loomax.agents.search.engine_protocol import EngineError, Load, Piece
 from loomax.agents.search.loop.byte_codec import ByteTokens
-from loomax.agents.server.app import make_app
 from loomax.agents.server.config import ServerConfig
-from loomax.agents.server.gate import Gate
-from loomax.agents.server.run import DrainingServer
+from loomax.agents.server.run import make_server
 from loomax.agents.server.served import Served
 from loomax.models.tokenizer.bpe import BEGIN, END
 
@@ -44,7 +41,7 @@ class PlayedEngine:
 
     def __init__(self, tokens):
         self.tokens, self.model, self.seen = tokens, (lambda prompt, sampling: "hello"), []
-        self.waiting, self.refuse = 0, ""
+        self.waiting, self.running, self.refuse = 0, 0, ""
         self.changed = threading.Condition()
 
     async def submit(self, tokens, sampling, *, kind="main", parent=None):
@@ -68,8 +65,7 @@ class PlayedEngine:
             self.changed.notify_all()
 
     def load(self):
-        running = sum(not request.aborted for request in self.seen)
-        return Load(running, self.waiting, 8, 1000, 100.0)
+        return Load(self.running, self.waiting, 8, 1000, 100.0)
 
     def watch(self, listen):
         pass
@@ -140,31 +136,29 @@ def running(config):
     served = Served(engine, tokens, (BEGIN,), frozenset({END}), fault=lambda: engine.refuse)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
+        # Small, so that a client that does not read is noticed soon.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         held.listen()
-        gate = Gate(engine, config)
-        settings = uvicorn.Config(
-            make_app(served, config, gate), ws="none", lifespan="off", log_level="error",
-            timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        server, loops = DrainingServer(settings, gate), []
+        loops, servers, ready = [], [], threading.Event()
 
         async def main():
             loops.append(asyncio.get_running_loop())
-            await server.serve([held])
+            servers.append(make_server(served, config, ready.set))
+            await servers[0].serve([held])
 
         thread = threading.Thread(target=lambda: asyncio.run(main()))
         thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        stage = Stage(
-            engine, gate, f"http://127.0.0.1:{held.getsockname()[1]}", config, loops[0], server
-        )
+        assert ready.wait(60)
+        (server,) = servers
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        stage = Stage(engine, server.gate, url, config, loops[0], server)
         try:
             yield stage
         finally:
             stage.client.close()
             server.should_exit = True
-            thread.join()
+            thread.join(60)
+    assert not thread.is_alive(), "the server did not stop"
     assert all(request.aborted for request in engine.seen), "a request was left in the engine"
 
 

@@ -107,7 +107,7 @@ def test_a_full_server_is_waited_for(start):
             return run
 
     with start(context=4096, waiting=1, retry_after_s=1) as stage:
-        stage.engine.model, stage.engine.waiting = (lambda prompt, sampling: "fine"), 5
+        stage.engine.model, stage.engine.waiting = (lambda prompt, sampling: "fine"), 20
         run = asyncio.run(main(stage))
         page = httpx.get(f"{stage.url}/metrics").text
     assert run.answer == "fine"

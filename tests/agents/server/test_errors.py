@@ -23,7 +23,8 @@ def post(stage, path="/v1/chat/completions", method="POST", **given):
         ({"response_format": {"type": "json_object"}}, "response_format", "is not supported"),
         ({"logprobs": True, "top_logprobs": 2}, "top_logprobs", "is not supported"),
         ({"service_tier": "flex"}, "service_tier", "is not supported"),
-        ({"extra_body": {"top_k": 5}}, "top_k", "there is no parameter 'top_k'"),
+        ({"extra_body": {"top_k": 5}}, "top_k", "top_k 5 is not supported; leave it out or give"),
+        ({"extra_body": {"topk": 5}}, "topk", "there is no parameter 'topk'"),
         ({"extra_body": {"echo": 0}}, "echo", "is not supported"),
         ({"n": 17}, "n", "n is 17; it must be a whole number, at least 1, at most 16"),
         ({"temperature": 2.5}, "temperature", "is 2.5; it must be a number from 0 to 2"),
@@ -42,8 +43,6 @@ def post(stage, path="/v1/chat/completions", method="POST", **given):
          "has no field 'mood'"),
         ({"tool_choice": "required"}, "tool_choice", "tool_choice needs tools"),
         ({"tools": [SEARCH, SEARCH]}, "tools", "two tools have one name"),
-        ({"tools": [{"type": "function", "function": {"name": "a", "strict": True}}]},
-         "tools[0].function.strict", "output is not constrained"),
         ({"tools": [SEARCH], "tool_choice": {"type": "function", "function": {"name": "go"}}},
          "tool_choice", "names 'go', which is not among the tools"),
         ({"tools": [SEARCH], "tool_choice": "maybe"}, "tool_choice", "tool_choice is 'maybe'"),
@@ -185,7 +184,7 @@ def test_the_key(start):
 
 def test_a_full_queue_is_a_429(start):
     with start(waiting=3, retry_after_s=1) as stage:
-        stage.engine.waiting = 2
+        stage.engine.waiting, stage.engine.running = 2, 8
         assert stage.chat().choices
         with pytest.raises(openai.RateLimitError, match="2 requests wait and 2 would") as caught:
             stage.chat(n=2)
@@ -200,6 +199,22 @@ def test_a_full_queue_is_a_429(start):
                 model="toy", messages=[{"role": "user", "content": "x"}]
             )
             assert answer.choices
+
+
+def test_free_slots_are_no_queue(start):
+    """4 of 8 slots are free: 4 samples need no queue, and 2 more may wait."""
+    with start(waiting=2) as stage:
+        for running, waiting, samples in ((4, 0, 4), (4, 0, 6), (4, 3, 3), (8, 1, 1), (0, 0, 10)):
+            stage.engine.running, stage.engine.waiting = running, waiting
+            assert len(stage.chat(n=samples).choices) == samples
+        for running, waiting, samples in ((4, 0, 7), (4, 3, 4), (8, 2, 1)):
+            stage.engine.running, stage.engine.waiting = running, waiting
+            with pytest.raises(openai.RateLimitError, match=f"with {8 - running} free slots"):
+                stage.chat(n=samples)
+        stage.engine.running = stage.engine.waiting = 0
+        # It would never fit, so there is no use in coming again.
+        with pytest.raises(openai.BadRequestError, match="11 answers are asked for; at most 10"):
+            stage.chat(n=11)
 
 
 def test_long_bodies_are_not_read(start):

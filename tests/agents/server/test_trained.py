@@ -9,7 +9,6 @@ from dataclasses import replace
 import jax
 import openai
 import pytest
-import uvicorn
 
 from loomax.agents.pretrain.config import VOCABULARY
 from loomax.agents.pretrain.presets import CONFIGS
@@ -18,11 +17,9 @@ from loomax.agents.search.ask import ask
 from loomax.agents.search.engine_protocol import Sampling
 from loomax.agents.search.loop.byte_codec import ByteTokens
 from loomax.agents.search.retrieval.document import Document, Hit
-from loomax.agents.server.app import make_app
 from loomax.agents.server.brain import trained_brain
 from loomax.agents.server.config import ServerConfig
-from loomax.agents.server.gate import Gate
-from loomax.agents.server.run import DrainingServer
+from loomax.agents.server.run import make_server
 from loomax.agents.server.trained import open_trained
 from loomax.models.lm import create, safetensors
 from loomax.models.lm.presets import transformer_debug
@@ -54,10 +51,7 @@ def served(run_dir):
             direct.extend([token async for piece in request for token in piece.tokens])
             opened.served.engine.abort(request)
             config = ServerConfig("toy", opened.context, grace_s=5.0)
-            gate = Gate(opened.served.engine, config)
-            app = make_app(opened.served, config, gate)
-            settings = uvicorn.Config(app, ws="none", lifespan="off", log_level="error")
-            server = DrainingServer(settings, gate)
+            server = make_server(opened.served, config)
             loops.append((asyncio.get_running_loop(), server, opened.served.engine))
             ready.set()
             await server.serve([held])
