@@ -83,8 +83,8 @@ def gelu(x: Array) -> Array:
     return jax.nn.gelu(x, approximate=True)
 
 
-def rms_normalise(x: Float[Array, "*B D"], epsilon: float = 1e-6) -> Float[Array, "*B D"]:
-    """x / rms(x), computed in float32 whatever the dtype of `x`."""
+def rms_normalise(x: Float[Array, "*B D"], epsilon: float) -> Float[Array, "*B D"]:
+    """x / sqrt(mean(x^2) + epsilon), computed in float32 whatever the dtype of `x`."""
     wide = x.astype(jnp.float32)
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + epsilon)
     return wide * scale

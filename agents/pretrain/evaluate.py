@@ -124,7 +124,8 @@ def evaluate_needles(
     grid = grid if grid.lengths else replace(grid, lengths=tuple(r * trained for r in REACH))
     model = model_of(run.learner.config, run.stage)
     if scaling != "none":
-        rope = replace(model.rope, scaling=scaling, factor=factor, original=trained)
+        changed = {"scaling": scaling, "factor": factor, "original": trained, "ramp": "index"}
+        rope = replace(model.rope, **changed)
         model = replace(model, rope=rope)
     encode = encoder(run.learner.config.data.tokenizer)
     hay = np.concatenate([encode(run.documents[number]) for number in run.numbers])

@@ -230,6 +230,22 @@ class TrainConfig:
             )
         self._validate_world()
 
+    def check_weights(self) -> None:
+        """Refuses to train behind a prefix that nothing has ever fitted.
+
+        Apart from `validate`, since compiling and measuring need no weights.
+
+        Raises:
+            ValueError: naming the fields.
+        """
+        visual = isinstance(self.policy, PolicyConfig)
+        if visual and self.policy.weights == "fitted" and not self.ground.steps:
+            raise ValueError(
+                f"{self.name}: ground.steps is 0 and no weights are read, so the frozen prefix "
+                "would stay as it was drawn; use ground.steps above 0, or "
+                "policy.weights=random to train behind random weights all the same"
+            )
+
     def _validate_world(self) -> None:
         """Refuses stages that the world or the policy has nothing for."""
         if isinstance(self.policy, MLPPolicyConfig) and self.ground.steps:

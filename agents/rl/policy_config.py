@@ -13,6 +13,9 @@ class PolicyConfig:
     Args:
         critic: what the value reads: the expert's hidden states ("suffix"), the prefix outputs
             ("prefix"), or the simulator's true state ("privileged", training only).
+        weights: what the prefix, which neither fine-tuning nor RL changes, begins RL with:
+            "fitted" is what the grounding stage made of it, so training without that stage is
+            refused; "random" keeps what was drawn, for tests and measurements of time and memory.
         detach_critic: whether the critic's gradient stops at its inputs.
     """
 
@@ -21,6 +24,7 @@ class PolicyConfig:
     critic_hidden: tuple[int, ...] = (128, 128)
     noise_hidden: tuple[int, ...] = (64,)
     detach_critic: bool = True
+    weights: Literal["fitted", "random"] = field(default="fitted", metadata={"absent": "random"})
 
     def check(self, action_size: int, proprio_size: int) -> None:
         """Refuses a model that is too narrow for an environment.
@@ -33,8 +37,8 @@ class PolicyConfig:
                 f"model.action_dim is {self.model.action_dim}; the environment's actions have "
                 f"{action_size} dimensions, so use at least that"
             )
-        if self.model.state_dim < proprio_size:
+        if 0 < self.model.state_dim < proprio_size:
             raise ValueError(
                 f"model.state_dim is {self.model.state_dim}; the environment's proprioception has "
-                f"{proprio_size} numbers, so use at least that"
+                f"{proprio_size} numbers, so use at least that (or 0 to leave them out)"
             )

@@ -91,6 +91,9 @@ def pi0_tabletop() -> TrainConfig:
 
     Sizes and rates are those that piRL reports for pi0 (arXiv 2510.25889, tables 11-13): a suffix
     critic, Flow-SDE with K = 4 and a = 0.5, chunks of 5 actions, 2048 samples a minibatch.
+
+    No pretrained weights are read yet, so `train` refuses it unless `policy.weights` is "random";
+    `aot`, `plan` and `bench` need no weights.
     """
     return TrainConfig(
         name="pi0-tabletop",

@@ -241,6 +241,7 @@ def train(config: TrainConfig, run_dir: Path) -> Result:
     Raises:
         ValueError: if the configuration is inconsistent (value, bound and fix are named).
     """
+    config.check_weights()
     config.validate(jax.device_count())
     if leads() and not (run_dir / "config.json").exists():
         write_config(run_dir / "config.json", config)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, no_type_check
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx, struct
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -18,6 +17,7 @@ from loomax.envs.vector import Observation
 from loomax.models.flow_vla.heads import Heads, HeadsConfig, noise_std, value
 from loomax.models.flow_vla.model import FlowVLA, is_action_expert
 from loomax.models.flow_vla.prefix import Prefix, asked_logits, encode_prefix, ground
+from loomax.models.flow_vla.prompt import Prompts, make_prompts
 from loomax.models.flow_vla.sampler_config import SamplerConfig
 from loomax.models.flow_vla.suffix import velocity
 from loomax.models.initialise import Rngs, initialise
@@ -65,15 +65,13 @@ class VLAPolicy:
     """Adapter of `FlowVLA` to the flow-policy interface; parameters are (trained, frozen).
 
     Args:
-        tokens, token_mask: the environment's instructions, tokenised; rows are indexed by
-            obs["instruction"].
+        prompts: what the model reads for each of the environment's instructions.
     """
 
     config: PolicyConfig
     sampler: SamplerConfig
     graphdef: nnx.GraphDef
-    tokens: tuple[tuple[int, ...], ...]
-    token_mask: tuple[tuple[bool, ...], ...]
+    prompts: Prompts
 
     @property
     def horizon(self) -> int:
@@ -91,15 +89,11 @@ class VLAPolicy:
         return nnx.merge(self.graphdef, *params)
 
     def inputs(self, obs: Observation) -> dict[str, Any]:
-        """The model's form of an observation: tokenised instruction, padded state."""
-        said = obs["instruction"]
-        room = self.config.model.state_dim - obs["proprio"].shape[-1]
-        return {
-            "images": obs["images"],
-            "tokens": jnp.asarray(np.array(self.tokens, np.int32))[said],
-            "token_mask": jnp.asarray(np.array(self.token_mask, bool))[said],
-            "state": jnp.pad(obs["proprio"], ((0, 0), (0, room))),
-        }
+        """The model's form of an observation: tokenised prompt, padded state."""
+        state, size = obs["proprio"], self.config.model.state_dim
+        tokens, mask = self.prompts.tokens(obs["instruction"], state)
+        padded = jnp.pad(state, ((0, 0), (0, size - state.shape[-1]))) if size else state[:, :0]
+        return {"images": obs["images"], "tokens": tokens, "token_mask": mask, "state": padded}
 
     def encode(self, params: PyTree, obs: Observation) -> Context:
         """Runs the prefix once per observation."""
@@ -143,11 +137,17 @@ def make_vla_policy(
     """A policy for an environment and its parameters (shapes only without a key).
 
     Raises:
-        ValueError: if the model's action or state size is too small for the environment.
+        ValueError: if the model's action or state size is too small for the environment, or its
+            text too short for the prompts.
     """
     config.check(env.action_size, env.proprio_size)
-    tokenizer = default_tokenizer()
-    encoded = [tokenizer.encode(text, config.model.text_tokens) for text in env.instructions]
+    prompts = make_prompts(
+        default_tokenizer(),
+        env.instructions,
+        length=config.model.text_tokens,
+        state_size=env.proprio_size if config.model.discrete_state else 0,
+        vocab=config.model.vocab,
+    )
 
     heads = HeadsConfig(
         critic=config.critic,
@@ -166,11 +166,4 @@ def make_vla_policy(
     else:
         graphdef, params = initialise(build, key=key)
     trained, frozen = nnx.split_state(params, is_trained, ...)
-    policy = VLAPolicy(
-        config,
-        sampler,
-        graphdef,
-        tuple(tuple(map(int, ids)) for ids, _ in encoded),
-        tuple(tuple(map(bool, mask)) for _, mask in encoded),
-    )
-    return policy, (trained, frozen)
+    return VLAPolicy(config, sampler, graphdef, prompts), (trained, frozen)

@@ -56,6 +56,8 @@ def run(argv: Sequence[str], prog: str) -> None:
         named[fallback], rest = take_items(named[fallback], rest, prog)
     text = DESCRIPTION.format(what=WHAT[kind])
     config = parse(named, ["--config", fallback, *rest], prog, text)
+    if kind == "policy":
+        config.check_weights()
     if is_run(root / name) and not resume:
         raise ValueError(f"{root / name} exists: add --resume to go on, or give another --name")
 

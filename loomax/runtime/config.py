@@ -44,11 +44,16 @@ def parse_options(kind: type[ConfigT], argv: Sequence[str], prog: str, descripti
 def merge(default: ConfigT, values: Mapping[str, Any]) -> ConfigT:
     """`default` with the fields that `values` (as read from JSON) gives, nested ones too.
 
+    A field with `metadata={"absent": value}` has that value where `values` lacks it: what was done
+    before there was such a field, and so what whatever was written then needs.
+
     Raises:
         ValueError: `values` holds a field that the config does not have.
     """
     config: Any = default
-    known, changes = [field.name for field in dataclasses.fields(config)], {}
+    fields = dataclasses.fields(config)
+    known = [field.name for field in fields]
+    changes = {f.name: f.metadata["absent"] for f in fields if "absent" in f.metadata}
     for name, value in values.items():
         if name not in known:
             raise ValueError(unknown("field", name, known))

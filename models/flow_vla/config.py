@@ -64,14 +64,17 @@ class FlowVLAConfig:
         depth, heads, kv_heads, head_dim: shared by both, since they attend jointly.
         time: "concat" mixes the time into the action tokens (pi0); "adarms" modulates every norm
             of the expert (pi0.5).
-        state_token: a token for the proprioceptive state before the actions (pi0); pi0.5 writes
-            the state into the text instead.
+        state_dim: numbers of the state that the model has room for; 0 is a policy without one.
+        state_token: a token for the proprioceptive state before the actions (pi0).
+        discrete_state: the state stands in the text as numbers of bins instead (pi0.5, see
+            `prompt`).
         prefix_state: also a state token in the prefix, so grounding may refer to the gripper.
         readout: a learned last prefix token that gathers what the instruction asks for.
         ground: outputs of the grounding head on the read-out (0: no head).
         state_from_prefix: the state token also receives the final read-out and the grounding.
             The keys and values of layer l are taken before layer l mixes tokens, so a shallow
             prefix would otherwise show little of what it found.
+        norm_epsilon: added to the mean square in every RMSNorm; Gemma's.
         dtype: of the computation; norms, softmax and RoPE stay in float32.
         param_dtype, prefix_param_dtype: of the parameters, and of the prefix's where that differs
             (a frozen prefix needs no float32).
@@ -98,10 +101,12 @@ class FlowVLAConfig:
     state_dim: int = 32
     time: Literal["concat", "adarms"] = "concat"
     state_token: bool = True
+    discrete_state: bool = False
     prefix_state: bool = False
     readout: bool = False
     ground: int = 0
     state_from_prefix: bool = False
+    norm_epsilon: float = 1e-6
     dtype: Literal["float32", "bfloat16"] = "float32"
     param_dtype: Literal["float32", "bfloat16"] = "float32"
     prefix_param_dtype: Literal["float32", "bfloat16"] | None = None
@@ -119,9 +124,33 @@ class FlowVLAConfig:
             raise ValueError(f"ground={self.ground} reads the read-out token; set readout=True")
         if self.state_from_prefix and not (self.readout and self.state_token):
             raise ValueError("state_from_prefix needs readout=True and state_token=True")
+        self._check_state()
+        if not 0 < self.norm_epsilon < 1:
+            raise ValueError(
+                f"norm_epsilon is {self.norm_epsilon}; it must lie between 0 and 1 (Gemma's 1e-6)"
+            )
         if len({c.name for c in self.cameras}) != len(self.cameras):
             raise ValueError(f"camera names must differ: {[c.name for c in self.cameras]}")
         check_policy(self.remat, RESIDUALS)
+
+    def _check_state(self) -> None:
+        """A state that the model claims to take must reach its output."""
+        ways = {
+            name: getattr(self, name) for name in ("state_token", "prefix_state", "discrete_state")
+        }
+        if self.state_dim and not any(ways.values()):
+            raise ValueError(
+                f"state_dim is {self.state_dim}, but nothing reads the state: set one of "
+                f"{', '.join(ways)}, or state_dim=0 for a policy without a state"
+            )
+        if not self.state_dim and any(ways.values()):
+            used = next(name for name, on in ways.items() if on)
+            raise ValueError(f"{used} needs a state, and state_dim is 0; give its size")
+        if self.discrete_state and self.state_token:
+            raise ValueError(
+                "discrete_state writes the state into the text in place of the state token; use "
+                "state_token=False with it"
+            )
 
 
 def tiny() -> FlowVLAConfig:
@@ -182,7 +211,7 @@ def pi0() -> FlowVLAConfig:
 
 def pi05() -> FlowVLAConfig:
     """pi0.5 (Physical Intelligence 2025): adaRMS time conditioning, the state in the text."""
-    return FlowVLAConfig(time="adarms", state_token=False, text_tokens=200)
+    return FlowVLAConfig(time="adarms", state_token=False, discrete_state=True, text_tokens=200)
 
 
 presets = {"tiny": tiny, "debug": debug, "pi0": pi0, "pi05": pi05}

@@ -9,7 +9,6 @@ from typing import Any, no_type_check
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from loomax.memory.schedule.policy import remat_as
@@ -85,26 +84,25 @@ def embed_prefix(
 
     said = instruction_summary(model, obs) if c.vision.kind == "keypoint" else None
     for camera in c.cameras:
-        image = as_float(obs["images"][camera.name], dtype)
+        image = as_float(obs["images"][camera.name])
         valid = obs.get("image_mask", {}).get(camera.name)
         valid = None if valid is None else valid[:, None]
         if c.vision.kind == "siglip":
-            add(model.vision(image, remat=c.remat), valid)
+            add(model.vision(image, dtype, remat=c.remat), valid)
         else:
-            add(model.vision[camera.name](image, said), valid)
+            add(model.vision[camera.name](image.astype(dtype), said), valid)
     if c.prefix_state:
-        add(model.prefix_state_proj(obs["state"].astype(dtype))[:, None])
+        add(model.prefix_state_proj(obs["state"].astype(jnp.float32))[:, None])
     add(text, obs["token_mask"])
     if c.readout:
         add(jnp.broadcast_to(model.readout[...], (batch, 1, c.width)))
     return jnp.concatenate(tokens, axis=1), jnp.concatenate(masks, axis=1)
 
 
-def as_float(image: Array, dtype: DTypeLike) -> Array:
-    """uint8 to [-1, 1]; floats must be in [-1, 1] already."""
-    if image.dtype == jnp.uint8:
-        return (image.astype(jnp.float32) / 127.5 - 1).astype(dtype)
-    return image.astype(dtype)
+def as_float(image: Array) -> Array:
+    """uint8 to float32 in [-1, 1]; floats must be in [-1, 1] already."""
+    wide = image.astype(jnp.float32)
+    return wide / 127.5 - 1 if image.dtype == jnp.uint8 else wide
 
 
 def encode_prefix(model: FlowVLA, obs: dict[str, Any]) -> Prefix:
@@ -112,8 +110,8 @@ def encode_prefix(model: FlowVLA, obs: dict[str, Any]) -> Prefix:
 
     Args:
         obs: {"images": {camera: [B, S, S, 3] uint8 or float in [-1, 1]}, "tokens": i32[B, T],
-            "token_mask": bool[B, T], "state": f32[B, P]}, optional "image_mask":
-            {camera: bool[B]}.
+            "token_mask": bool[B, T], "state": f32[B, P] (where a token reads it)}, optional
+            "image_mask": {camera: bool[B]}.
 
     Raises:
         ValueError: if a part of the observation has another shape than the config says.
@@ -121,16 +119,16 @@ def encode_prefix(model: FlowVLA, obs: dict[str, Any]) -> Prefix:
     x, valid = embed_prefix(model, obs)
     # One block: every valid prefix token sees every other.
     mask = block_mask(valid, jnp.zeros(x.shape[1], jnp.int32))
-    positions = positions_of(valid)
+    positions, epsilon = positions_of(valid), model.config.norm_epsilon
 
     def layer(x, p):
         x = constrain(x, "batch", "length", None)
-        q, k, v, gate = queries_keys_values(p, x, positions, None)
-        return finish_layer(p, x, attend(q, k, v, mask), gate, None), (k, v)
+        q, k, v, gate = queries_keys_values(p, x, positions, None, epsilon)
+        return finish_layer(p, x, attend(q, k, v, mask), gate, None, epsilon), (k, v)
 
     body = remat_as(model.config.remat, layer, RESIDUALS)
     x, (keys, values) = jax.lax.scan(body, x, layers_of(model.trunk), unroll=model.config.unroll)
-    out, _ = normalise(layers_of(model.trunk_norm), x, None)
+    out, _ = normalise(layers_of(model.trunk_norm), x, None, epsilon)
     return Prefix(keys, values, valid, out)
 
 
@@ -145,7 +143,7 @@ def asked_logits(model: FlowVLA, obs: dict[str, Any]) -> dict[str, Float[Array, 
     found = {}
     for camera in c.cameras:
         stem = model.vision[camera.name]
-        cells = describe(stem, as_float(obs["images"][camera.name], dtype))
+        cells = describe(stem, as_float(obs["images"][camera.name]).astype(dtype))
         found[camera.name] = keypoint_logits(stem, cells, said)[:, camera.learned :]
     return found
 

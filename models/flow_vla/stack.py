@@ -68,10 +68,10 @@ def layers_of(module: nnx.Module) -> PyTree:
 
 
 def normalise(
-    p: PyTree, x: Float[Array, "B S D"], cond: Float[Array, "B C"] | None
+    p: PyTree, x: Float[Array, "B S D"], cond: Float[Array, "B C"] | None, epsilon: float
 ) -> tuple[Float[Array, "B S D"], Float[Array, "B 1 D"] | float]:
     """The normalised tokens and the gate of the residual branch (1 without a condition)."""
-    wide = rms_normalise(x)
+    wide = rms_normalise(x, epsilon)
     if "scale" in p:
         return (wide * (1 + p["scale"].astype(jnp.float32))).astype(x.dtype), 1.0
     modulation = cond @ p["kernel"].astype(cond.dtype) + p["bias"].astype(cond.dtype)
@@ -87,10 +87,14 @@ def project(x: Float[Array, "B S D"], kernel: Float[Array, "N D H"]) -> Float[Ar
 
 
 def queries_keys_values(
-    p: PyTree, x: Float[Array, "B S D"], positions: Int[Array, "B S"], cond: Array | None
+    p: PyTree,
+    x: Float[Array, "B S D"],
+    positions: Int[Array, "B S"],
+    cond: Array | None,
+    epsilon: float,
 ) -> tuple[Array, Array, Array, Array | float]:
     """Rotated queries [B,S,N,H] and keys [B,S,K,H], values, and the attention branch's gate."""
-    y, gate = normalise(p["pre_attention_norm"], x, cond)
+    y, gate = normalise(p["pre_attention_norm"], x, cond, epsilon)
     q, k, v = (project(y, w.astype(y.dtype)) for w in (p["q"], p["kv"][0], p["kv"][1]))
     q, k, v = checkpoint_name((rotate(q, positions), rotate(k, positions), v), "qkv")
     return q, k, v, gate
@@ -102,12 +106,13 @@ def finish_layer(
     mixed: Float[Array, "B S N H"],
     gate: Array | float,
     cond: Array | None,
+    epsilon: float,
 ) -> Float[Array, "B S D"]:
     """Adds the attention output and the GeGLU branch to the residual stream."""
     joined = checkpoint_name(mixed.reshape(*mixed.shape[:2], -1), "attn_out")
     out = p["out"].astype(x.dtype)
     x = x + matmul(joined, out.reshape(-1, out.shape[-1])) * gate
-    y, gate = normalise(p["pre_ffw_norm"], x, cond)
+    y, gate = normalise(p["pre_ffw_norm"], x, cond, epsilon)
     opened, passed = (matmul(y, p["gating"][i].astype(y.dtype)) for i in (0, 1))
     passed = checkpoint_name(gelu(opened) * passed, "mlp_hidden")
     return x + matmul(passed, p["linear"].astype(y.dtype)) * gate

@@ -33,23 +33,28 @@ def embed_suffix(
     x: Float[Array, "B H A"],
     t: Float[Array, " B"],
 ) -> tuple[Float[Array, "B Q W"], Int[Array, " Q"], Float[Array, "B W"] | None]:
-    """Suffix tokens, their block numbers, and the adaRMS condition if the model uses one."""
+    """Suffix tokens, their block numbers, and the adaRMS condition if the model uses one.
+
+    What leads from numbers to tokens is float32 whatever the dtype of the layers, as in openpi.
+    """
     c = model.config
     dtype, horizon = jnp.dtype(c.dtype), x.shape[1]
-    moment = sine_cosine(t, c.expert_width).astype(dtype)
-    actions, cond = model.action_in_proj(x.astype(dtype)), None
+    moment = sine_cosine(t, c.expert_width)
+    actions, cond = model.action_in_proj(x.astype(jnp.float32)), None
     if c.time == "adarms":
         cond = jax.nn.swish(model.time_mlp_out(jax.nn.swish(model.time_mlp_in(moment))))
+        cond = cond.astype(dtype)
     else:
         spread = jnp.broadcast_to(moment[:, None], actions.shape)
         both = jnp.concatenate([actions, spread], axis=-1)
         actions = model.time_mlp_out(jax.nn.swish(model.time_mlp_in(both)))
     # The prefix is block 0, the state block 1, the actions block 2.
     if not c.state_token:
-        return actions, jnp.full((horizon,), 2), cond
-    token = state_token(model, prefix, state.astype(dtype))
+        return actions.astype(dtype), jnp.full((horizon,), 2), cond
+    token = state_token(model, prefix, state.astype(jnp.float32))
     blocks = jnp.array([1] + [2] * horizon)
-    return jnp.concatenate([token[:, None], actions], axis=1), blocks, cond
+    tokens = jnp.concatenate([token[:, None], actions], axis=1)
+    return tokens.astype(dtype), blocks, cond
 
 
 def state_token(model: FlowVLA, prefix: Prefix | None, state: Array) -> Float[Array, "B W"]:
@@ -93,9 +98,9 @@ def velocity(
     def layer(h, xs):
         p, keys, values = xs
         h = constrain(h, "batch", "length", None)
-        q, k, v, gate = queries_keys_values(p, h, positions, cond)
+        q, k, v, gate = queries_keys_values(p, h, positions, cond, c.norm_epsilon)
         k, v = jnp.concatenate([keys, k], axis=1), jnp.concatenate([values, v], axis=1)
-        return finish_layer(p, h, attend(q, k, v, mask), gate, cond), None
+        return finish_layer(p, h, attend(q, k, v, mask), gate, cond, c.norm_epsilon), None
 
     layers = (layers_of(model.expert), prefix.keys, prefix.values)
     body = remat_as(c.remat, layer, RESIDUALS)
@@ -113,8 +118,9 @@ def suffix_mask(valid: Bool[Array, "B S"], blocks: Int[Array, " Q"]) -> Bool[Arr
 
 def read_actions(model: FlowVLA, h: Array, cond: Array | None) -> tuple[Array, Array]:
     """Velocity and final hidden states of the action tokens."""
-    h, _ = normalise(layers_of(model.expert_norm), h[:, -model.config.horizon :], cond)
-    return model.action_out_proj(h).astype(jnp.float32), h
+    c = model.config
+    h, _ = normalise(layers_of(model.expert_norm), h[:, -c.horizon :], cond, c.norm_epsilon)
+    return model.action_out_proj(h.astype(jnp.float32)), h
 
 
 def full_forward(
@@ -140,16 +146,16 @@ def joint_pass(
     cut = before.shape[1]
     blocks = jnp.concatenate([jnp.zeros(cut, blocks.dtype), blocks])
     valid = jnp.concatenate([valid, jnp.ones(after.shape[:2], bool)], axis=1)
-    mask, positions = block_mask(valid, blocks), positions_of(valid)
+    mask, positions, epsilon = block_mask(valid, blocks), positions_of(valid), c.norm_epsilon
 
     def layer(carry, xs):
         (before, after), (trunk, expert) = carry, xs
-        q0, k0, v0, gate0 = queries_keys_values(trunk, before, positions[:, :cut], None)
-        q1, k1, v1, gate1 = queries_keys_values(expert, after, positions[:, cut:], cond)
+        q0, k0, v0, gate0 = queries_keys_values(trunk, before, positions[:, :cut], None, epsilon)
+        q1, k1, v1, gate1 = queries_keys_values(expert, after, positions[:, cut:], cond, epsilon)
         q, k, v = (jnp.concatenate(pair, axis=1) for pair in ((q0, q1), (k0, k1), (v0, v1)))
         mixed = attend(q, k, v, mask)
-        before = finish_layer(trunk, before, mixed[:, :cut], gate0, None)
-        return (before, finish_layer(expert, after, mixed[:, cut:], gate1, cond)), None
+        before = finish_layer(trunk, before, mixed[:, :cut], gate0, None, epsilon)
+        return (before, finish_layer(expert, after, mixed[:, cut:], gate1, cond, epsilon)), None
 
     layers = (layers_of(model.trunk), layers_of(model.expert))
     (before, after), _ = jax.lax.scan(layer, (before, after), layers)

@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from loomax.models.lm import presets
-from loomax.models.lm.config import LMConfig, MLAConfig, RopeConfig
+from loomax.models.lm.config import DeltaConfig, LMConfig, MLAConfig, RopeConfig
 
 if TYPE_CHECKING:
     from loomax.models.lm.forward import hidden_states, logits
@@ -57,6 +57,7 @@ _HOMES = {
 __all__ = [
     "YOCO",
     "Cache",
+    "DeltaConfig",
     "Draft",
     "LMConfig",
     "LanguageModel",

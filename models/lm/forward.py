@@ -50,7 +50,7 @@ def hidden_states(
     if config.decoder_decoder:
         shared = global_keys_values(config, params, x, span)
         x = cross_layers(config, params, x, shared, span)
-    return normed(x, params["norm"])
+    return normed(config, x, params["norm"])
 
 
 def logits(

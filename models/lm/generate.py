@@ -139,7 +139,7 @@ def extend(
     if config.decoder_decoder:
         at_last = Span(span.start + jnp.maximum(count - 1, 0), jnp.minimum(count, 1))
         x = cross_layers(config, params, x, cache.shared, at_last)
-    return logits_of(config, params, normed(x, params["norm"])[:, 0]), cache
+    return logits_of(config, params, normed(config, x, params["norm"])[:, 0]), cache
 
 
 def prefill(
@@ -188,7 +188,7 @@ def verify(
     x, after, projected = _self_decoder(config, params, cache, tokens, span, keep=not full)
     if config.decoder_decoder:
         x = cross_layers(config, params, x, after.shared, span)
-    scores = logits_of(config, params, normed(x, params["norm"]))
+    scores = logits_of(config, params, normed(config, x, params["norm"]))
     return scores, Draft(projected, after.states if full else None, after.shared)
 
 

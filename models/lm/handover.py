@@ -30,6 +30,7 @@ from loomax.models.lm.config import LMConfig
 from loomax.models.lm.kernels import DENSE_PAIRS
 from loomax.models.lm.mixers import MIXERS
 from loomax.models.lm.mixers.gated_deltanet import LONGEST_CHUNK, queries_keys_values
+from loomax.models.lm.mixers.mla import score_scale
 from loomax.models.lm.ops import delta
 from loomax.models.lm.ops.attend import visible
 from loomax.models.lm.ops.blockwise import blockwise
@@ -77,19 +78,19 @@ def gated_retention(shard: Shard, config: LMConfig, state: None, given: Any, spa
 def gated_deltanet(shard: Shard, config: LMConfig, state: None, given: Any, span: Span) -> Mixed:
     """Columns of an identity beside the state, without values of their own, become P."""
     q, k, v = _convolved(shard, config, given, span)
-    size, heads = config.mixer_head_dim, (shard.batch, config.mixer_heads)
-    start = jnp.concatenate([jnp.zeros((size, size)), jnp.eye(size)], axis=-1)
+    size, width, heads = config.mixer_head_dim, config.value_width, config.mixer_heads
+    start = jnp.concatenate([jnp.zeros((size, width)), jnp.eye(size)], axis=-1)
     y, after = delta.chunkwise(
         q,
         k,
         jnp.concatenate([v.astype(jnp.float32), jnp.zeros_like(k)], axis=-1),
         given.beta,
         given.log_decay,
-        jnp.broadcast_to(start, (*heads, size, 2 * size)),
+        jnp.broadcast_to(start, (shard.batch, heads, *start.shape)),
         span.segments,
         chunk=min(config.chunk, LONGEST_CHUNK),
     )
-    (y, reads), (added, kept) = (jnp.split(x, 2, axis=-1) for x in (y, after))
+    (y, reads), (added, kept) = (jnp.split(x, [width], axis=-1) for x in (y, after))
     before = entering(shard, kept, added)
     return y + jnp.einsum("btnk,bnkv->btnv", reads, before), None
 
@@ -128,9 +129,8 @@ def attention(shard: Shard, config: LMConfig, state: None, given: Any, span: Spa
 
 def mla(shard: Shard, config: LMConfig, state: None, given: Any, span: Span) -> Mixed:
     """A key holds its value, the latent."""
-    keys, m = shard.gather(given.k), config.mla
-    scale = (m.nope + m.rope) ** -0.5
-    return attend_row(shard, given.q, keys, keys[..., : m.latent], scale), None
+    keys, scale = shard.gather(given.k), score_scale(config)
+    return attend_row(shard, given.q, keys, keys[..., : config.mla.latent], scale), None
 
 
 def attend_row(

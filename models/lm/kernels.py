@@ -160,12 +160,12 @@ def retention(
     *,
     chunk: int,
     scale: float = 1.0,
-    normed: bool = False,
+    epsilon: float | None = None,
     implementation: Implementation | None = None,
 ) -> tuple[Float[Array, "B T N V"], Float[Array, "B N K V"]]:
     """Gated retention of a block of tokens from a state; see `ops.retention.prepared`."""
     how = implementation or _kernel_or_xla(k, v, chunk)
-    given = {"chunk": chunk, "scale": scale, "normed": normed}
+    given = {"chunk": chunk, "scale": scale, "epsilon": epsilon}
     if how == "xla":
         return retention_ops.prepared(q, k, v, log_decay, state, segments, turns, **given)
     # Loading Pallas takes a second, which only its users wait for.

@@ -147,7 +147,7 @@ def _hidden(config: LMConfig, params: PyTree, tokens: Array, shard: Shard) -> Ar
             return attend_row(shard, q, keys, values, scale)
 
         x = cross_layers(config, params, x, read, span)
-    return normed(x, params["norm"])
+    return normed(config, x, params["norm"])
 
 
 def _mapped(local: Callable, mesh: Mesh, inputs: Any, outputs: Any) -> Callable:

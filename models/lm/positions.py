@@ -33,7 +33,8 @@ def frequencies(config: RopeConfig, width: int) -> np.ndarray:
         theta = config.theta * config.factor ** (width / (width - 2))
         return theta**-exponent
     if config.scaling == "yarn":
-        return _yarn(config, base)
+        left = _left_alone(config, base)
+        return base * left + base / config.factor * (1 - left)
     if config.scaling == "longrope":
         if len(config.rescale) != half:
             raise ValueError(
@@ -43,17 +44,38 @@ def frequencies(config: RopeConfig, width: int) -> np.ndarray:
     return base
 
 
-def _yarn(config: RopeConfig, base: np.ndarray) -> np.ndarray:
-    """Fast frequencies stay, slow ones are interpolated, those between are mixed (section 3.2)."""
+def _left_alone(config: RopeConfig, base: np.ndarray) -> np.ndarray:
+    """The share of each frequency that YaRN does not interpolate: 1 for fast, 0 for slow ones.
+
+    In between it falls linearly: with the rotations at the original length in the paper (section
+    3.2), with the pair's index in the authors' code, between the pairs that make `beta_fast` and
+    `beta_slow` rotations.
+    """
     turns = config.original * base / (2 * np.pi)
-    keep = (turns - config.beta_slow) / (config.beta_fast - config.beta_slow)
-    keep = np.clip(keep, 0.0, 1.0)
-    return base * keep + base / config.factor * (1 - keep)
+    if config.ramp == "rotations":
+        share = (turns - config.beta_slow) / (config.beta_fast - config.beta_slow)
+        return np.clip(share, 0.0, 1.0)
+    pairs = len(base)
+    # The exponent of theta goes up by 1 over so many pairs.
+    stretch = pairs - 1 if config.spacing == "yoco" else pairs
+    low, high = (
+        stretch * math.log(config.original / (2 * math.pi * beta)) / math.log(config.theta)
+        for beta in (config.beta_fast, config.beta_slow)
+    )
+    if config.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    # The upper end is the code's own: twice the number of pairs.
+    low, high = max(low, 0), min(high, 2 * pairs - 1)
+    return 1 - np.clip((np.arange(pairs) - low) / max(high - low, 1e-3), 0.0, 1.0)
 
 
 def magnitude(config: RopeConfig) -> float:
-    """Factor on rotated queries and keys: YaRN's temperature, or LongRoPE's."""
-    if config.factor <= 1:
+    """Factor on rotated queries and keys, thus squared on scores: YaRN's temperature or LongRoPE's.
+
+    Where only a part of a head is rotated, it belongs to the scale of the scores instead (see
+    `mixers.mla`).
+    """
+    if config.factor <= 1 or not config.theta:
         return 1.0
     if config.scaling == "yarn":
         return 0.1 * math.log(config.factor) + 1.0
@@ -62,22 +84,28 @@ def magnitude(config: RopeConfig) -> float:
     return 1.0
 
 
-def turns(config: RopeConfig, width: int, positions: Int[Array, "B S"]) -> Turns | None:
-    """Cosine and sine of each pair's angle, times `magnitude`; None when theta is 0."""
+def turns(
+    config: RopeConfig, width: int, positions: Int[Array, "B S"], *, scaled: bool = True
+) -> Turns | None:
+    """Cosine and sine of each pair's angle, times `magnitude` if `scaled`; None when theta is 0."""
     if not config.theta:
         return None
     speed = jnp.asarray(frequencies(config, width), jnp.float32)
     angle = positions.astype(jnp.float32)[..., None] * speed
-    scale = magnitude(config)
+    scale = magnitude(config) if scaled else 1.0
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)
 
 
 def turn(
-    config: RopeConfig, x: Float[Array, "B S N H"], positions: Int[Array, "B S"]
+    config: RopeConfig,
+    x: Float[Array, "B S N H"],
+    positions: Int[Array, "B S"],
+    *,
+    scaled: bool = True,
 ) -> Float[Array, "B S N H"]:
-    """Queries or keys at their positions; unchanged when theta is 0."""
-    return turned(x, turns(config, x.shape[-1], positions))
+    """Queries or keys at their positions; unchanged when theta is 0. `scaled`: see `turns`."""
+    return turned(x, turns(config, x.shape[-1], positions, scaled=scaled))
 
 
 def turned(x: Float[Array, "B S N H"], parts: Turns | None) -> Float[Array, "B S N H"]:

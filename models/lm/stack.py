@@ -23,15 +23,17 @@ from loomax.models.lm.span import Span, positions
 from loomax.runtime.mesh import constrain
 
 
-def normed(x: Float[Array, "B T D"], scale: Float[Array, " D"]) -> Float[Array, "B T D"]:
+def normed(
+    config: LMConfig, x: Float[Array, "B T D"], scale: Float[Array, " D"]
+) -> Float[Array, "B T D"]:
     """RMSNorm with a learned scale; float32 inside."""
-    return (rms_normalise(x) * scale.astype(jnp.float32)).astype(x.dtype)
+    return (rms_normalise(x, config.epsilon) * scale.astype(jnp.float32)).astype(x.dtype)
 
 
-def hidden(p: PyTree, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+def hidden(config: LMConfig, p: PyTree, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
     """x + SwiGLU(norm(x))."""
     x = row_major(x)
-    y, h = normed(x, p["hidden_norm"]), p["hidden"]
+    y, h = normed(config, x, p["hidden_norm"]), p["hidden"]
     opened = jax.nn.silu(matmul(y, h["gate"].astype(y.dtype)))
     passed = opened * matmul(y, h["up"].astype(y.dtype))
     return x + matmul(checkpoint_name(passed, "mlp_hidden"), h["down"].astype(y.dtype))
@@ -83,7 +85,7 @@ def self_layers(
     def body(carry, given):
         (x, first), (p, state) = carry, given
         layer = p["layer"]
-        y = normed(x, layer["mixer_norm"])
+        y = normed(config, x, layer["mixer_norm"])
         projected = _named(mixer.inputs(config, layer["mixer"], y, at))
         if config.kv_residual:
             projected, first = share_first(projected, first, p["share"])
@@ -93,7 +95,7 @@ def self_layers(
             mixed, state = (mix or mixer.mix)(config, state, projected, span)
             mixed = checkpoint_name(mixed.astype(x.dtype), "attn_out")
             out = mixer.output(config, layer["mixer"], y, mixed)
-        x = constrain(hidden(layer, x + out), "batch", "length", None)
+        x = constrain(hidden(config, layer, x + out), "batch", "length", None)
         return (x, first), (state, projected if keep else None)
 
     after, seen = [], []
@@ -156,7 +158,7 @@ def global_keys_values(
 ) -> tuple[Float[Array, "B T K H"], Float[Array, "B T K H"]]:
     """The one global KV of a block, from what the self-decoder made of it."""
     p = params["shared_kv"]
-    y = normed(x, p["norm"])
+    y = normed(config, x, p["norm"])
     k, v = (heads_of(y, p[name], config.kv_heads) for name in ("k", "v"))
     if config.cross_rope:
         k = turn(config.rope, k, positions(span, x.shape[1]))
@@ -176,7 +178,7 @@ def cross_layers(
 
     def body(x, given):
         p, _ = given
-        q = heads_of(normed(x, p["mixer_norm"]), p["mixer"]["q"], config.heads)
+        q = heads_of(normed(config, x, p["mixer_norm"]), p["mixer"]["q"], config.heads)
         if config.cross_rope:
             q = turn(config.rope, q, at)
         q = checkpoint_name(q, "qkv")
@@ -189,6 +191,6 @@ def cross_layers(
             mixed = attend_rows(q, keys, values, span, scale=scale)
         mixed = checkpoint_name(merge_heads(mixed), "attn_out")
         out = matmul(mixed, p["mixer"]["out"].astype(x.dtype))
-        return constrain(hidden(p, x + out), "batch", "length", None), None
+        return constrain(hidden(config, p, x + out), "batch", "length", None), None
 
     return over_layers(config, body, x, params["cross_layers"], None)[0]

@@ -93,13 +93,19 @@ class Siglip(nnx.Module):
         self.norm = StackedNorm((s.width,), dtype)
         self.head = Dense(s.width, s.out, rngs=rngs, dtype=dtype)
 
-    def __call__(self, image: Float[Array, "B S S 3"], remat: str = "none") -> Array:
-        """Tokens [B, P, W] of images in [-1, 1].
+    def __call__(
+        self,
+        image: Float[Array, "B S S 3"],
+        dtype: DTypeLike = jnp.float32,
+        remat: str = "none",
+    ) -> Float[Array, "B P W"]:
+        """Tokens of images in [-1, 1].
 
         Args:
+            dtype: of the blocks and the head; patches are embedded in float32, as in openpi.
             remat: policy of each block (`loomax.memory.schedule.policy`).
         """
-        x = embed_patches(self, image)
+        x = embed_patches(self, image.astype(jnp.float32)).astype(dtype)
         layers = nnx.to_pure_dict(nnx.state(self.blocks))
         body = remat_as(remat, encoder_block)
         x, _ = jax.lax.scan(lambda x, p: (body(x, p), None), x, layers)

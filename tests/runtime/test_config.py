@@ -134,6 +134,17 @@ def test_merge_takes_back_what_json_held():
         merge(Config(), {"siz": 1})
 
 
+@dataclass(frozen=True)
+class Newer:
+    size: int = 1
+    epsilon: float | None = field(default=None, metadata={"absent": 1e-6})
+
+
+def test_merge_knows_what_was_before_a_field():
+    assert merge(Newer(), {"size": 2}) == Newer(2, 1e-6)
+    assert merge(Newer(), {"size": 2, "epsilon": None}) == Newer(2)
+
+
 def test_merge_rebuilds_dataclasses_in_a_tuple():
     worlds = Worlds((Ball(1.0), Ball(5.0)), (3, 4))
     held = json.loads(json.dumps(dataclasses.asdict(worlds)))

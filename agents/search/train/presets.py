@@ -27,6 +27,8 @@ MODEL = LMConfig(
     self_layers=4,
     mixer="attention",
     tied=True,
+    # What the published weights were trained with.
+    norm_epsilon=1e-6,
 )
 
 

@@ -66,9 +66,15 @@ def merge_heads(y: Float[Array, "B T N H"]) -> Float[Array, "B T NH"]:
 
 
 def gated_output(
-    p: dict, x: Float[Array, "B T D"], y: Float[Array, "B T N H"]
+    config: LMConfig, p: dict, x: Float[Array, "B T D"], y: Float[Array, "B T N H"]
 ) -> Float[Array, "B T D"]:
-    """Each head normalised without parameters, gated by swish(x W_g), projected back."""
-    normed = merge_heads(rms_normalise(y)).astype(x.dtype)
+    """Each head normalised, gated by swish(x W_g), projected back.
+
+    The norm has a learned scale [H] for all heads where the mixer has `output_norm`.
+    """
+    wide = rms_normalise(y, config.epsilon)
+    if "output_norm" in p:
+        wide = wide * p["output_norm"].astype(jnp.float32)
+    normed = merge_heads(wide).astype(x.dtype)
     gate = jax.nn.silu(matmul(x, p["gate"].astype(x.dtype)))
     return matmul(gate * normed, p["out"].astype(x.dtype))

@@ -1,7 +1,7 @@
 """Gated DeltaNet as a mixer (arXiv 2412.06464): short convolutions, unit keys, the delta rule.
 
-Shape letters: L layers, B batch, T tokens, D width, N heads, H head width, P past inputs of the
-convolutions, E = 3 N H channels of them.
+Shape letters: L layers, B batch, T tokens, D width, N heads, H width of a head's query and key, V
+of its value, P past inputs of the convolutions, E = N (2 H + V) channels of them.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from loomax.models.initialise import Rngs, normal
 from loomax.models.layers import matmul
 from loomax.models.lm.config import LMConfig
 from loomax.models.lm.mixers.base import Mixer, gated_output, matrices
-from loomax.models.lm.mixers.gated_retention import inner_width
 from loomax.models.lm.ops import delta
 from loomax.models.lm.ops.convolution import causal, remember
 from loomax.models.lm.span import Span, valid
@@ -25,30 +24,46 @@ LONGEST_CHUNK = 64
 
 
 class GatedDeltaNet(nnx.Module):
-    """Matrices [L, D, N H], convolutions [L, P + 1, E], and the two gates of every head."""
+    """Matrices of all heads, convolutions [L, P + 1, E], and the two gates of every head."""
 
     def __init__(self, config: LMConfig, rngs: Rngs):
-        make, inner = matrices(config, rngs, config.self_layers), inner_width(config)
+        make, inner = matrices(config, rngs, config.self_layers), _value_channels(config)
         layers, heads, dtype = config.self_layers, config.mixer_heads, config.param_dtype
-        self.qkv = make(config.width, 3 * inner)
+        self.qkv = make(config.width, channels(config))
         self.gate = make(config.width, inner)
         self.beta = make(config.width, heads)
         self.decay = make(config.width, heads)
         self.taps = nnx.Param(
-            normal(rngs, (layers, config.conv, 3 * inner), config.conv**-0.5, jnp.dtype(dtype))
+            normal(
+                rngs,
+                (layers, config.conv, channels(config)),
+                config.conv**-0.5,
+                jnp.dtype(dtype),
+            )
         )
         # Decays start spread out: rates 1..16 a head, as in Mamba-2.
         rates = jnp.log(jnp.linspace(1.0, 16.0, heads))
         self.log_rate = nnx.Param(jnp.broadcast_to(rates, (layers, heads)).astype(dtype))
         # softplus(-4) = 0.018: early on, a head of rate 1 forgets over some fifty tokens.
         self.decay_bias = nnx.Param(jnp.full((layers, heads), -4.0, dtype))
+        if config.delta.output_norm:
+            self.output_norm = nnx.Param(jnp.ones((layers, config.value_width), dtype))
         self.out = make(inner, config.width, 0.5 / config.layers)
+
+
+def channels(config: LMConfig) -> int:
+    """Queries, keys and values of all heads side by side."""
+    return 2 * config.mixer_heads * config.mixer_head_dim + _value_channels(config)
+
+
+def _value_channels(config: LMConfig) -> int:
+    return config.mixer_heads * config.value_width
 
 
 class State(NamedTuple):
     """The matrix memory and the last inputs of the convolutions."""
 
-    memory: Float[Array, "B N H H"]
+    memory: Float[Array, "B N H V"]
     past: Float[Array, "B P E"]
 
 
@@ -64,8 +79,9 @@ class Inputs(NamedTuple):
 def inputs(
     config: LMConfig, p: dict, x: Float[Array, "B T D"], positions: Int[Array, "B T"]
 ) -> Inputs:
-    del config, positions
+    del positions
     beta = jax.nn.sigmoid(matmul(x, p["beta"].astype(x.dtype)).astype(jnp.float32))
+    beta = 2 * beta if config.delta.negative else beta
     level = matmul(x, p["decay"].astype(x.dtype)).astype(jnp.float32)
     speed = jax.nn.softplus(level + p["decay_bias"].astype(jnp.float32))
     log_decay = -jnp.exp(p["log_rate"].astype(jnp.float32)) * speed
@@ -80,17 +96,17 @@ def _unit(x: Array) -> Array:
 
 def queries_keys_values(
     config: LMConfig, convolved: Float[Array, "B T E"]
-) -> tuple[Float[Array, "B T N H"], Float[Array, "B T N H"], Float[Array, "B T N H"]]:
+) -> tuple[Float[Array, "B T N H"], Float[Array, "B T N H"], Float[Array, "B T N V"]]:
     """Queries and keys of unit length, the former scaled by 1 / sqrt(H), and values."""
-    batch, length, _ = convolved.shape
-    heads = jax.nn.silu(convolved).reshape(batch, length, 3 * config.mixer_heads, -1)
-    q, k, v = jnp.split(heads, 3, axis=2)
+    heads, inner = config.mixer_heads, config.mixer_heads * config.mixer_head_dim
+    parts = jnp.split(jax.nn.silu(convolved), [inner, 2 * inner], axis=-1)
+    q, k, v = (part.reshape(*part.shape[:2], heads, -1) for part in parts)
     return _unit(q) * config.mixer_head_dim**-0.5, _unit(k), v
 
 
 def mix(
     config: LMConfig, state: State | None, given: Inputs, span: Span
-) -> tuple[Float[Array, "B T N H"], State | None]:
+) -> tuple[Float[Array, "B T N V"], State | None]:
     batch, length, _ = given.qkv.shape
     old = empty(config, batch, 0) if state is None else state
     convolved = causal(given.qkv, given.taps, old.past, span.segments)
@@ -112,18 +128,17 @@ def mix(
 
 
 def output(
-    config: LMConfig, p: dict, x: Float[Array, "B T D"], y: Float[Array, "B T N H"]
+    config: LMConfig, p: dict, x: Float[Array, "B T D"], y: Float[Array, "B T N V"]
 ) -> Float[Array, "B T D"]:
-    del config
-    return gated_output(p, x, y)
+    return gated_output(config, p, x, y)
 
 
 def empty(config: LMConfig, batch: int, slots: int) -> State:
     del slots
-    size, inner = config.mixer_head_dim, inner_width(config)
+    heads = (config.mixer_heads, config.mixer_head_dim, config.value_width)
     return State(
-        jnp.zeros((batch, config.mixer_heads, size, size), jnp.float32),
-        jnp.zeros((batch, config.conv - 1, 3 * inner), jnp.dtype(config.dtype)),
+        jnp.zeros((batch, *heads), jnp.float32),
+        jnp.zeros((batch, config.conv - 1, channels(config)), jnp.dtype(config.dtype)),
     )
 
 

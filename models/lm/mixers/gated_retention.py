@@ -69,7 +69,12 @@ def inputs(
 
 
 def mix(
-    config: LMConfig, state: State | None, given: Inputs, span: Span, *, normed: bool = False
+    config: LMConfig,
+    state: State | None,
+    given: Inputs,
+    span: Span,
+    *,
+    epsilon: float | None = None,
 ) -> tuple[Float[Array, "B T N H"], State | None]:
     real = valid(span, given.raw.shape[1])[..., None]
     k, parts = given.k, given.turns
@@ -88,7 +93,7 @@ def mix(
         parts,
         chunk=config.chunk,
         scale=config.mixer_head_dim**-0.5,
-        normed=normed,
+        epsilon=epsilon,
     )
     return y, None if state is None else after
 
@@ -96,8 +101,7 @@ def mix(
 def output(
     config: LMConfig, p: dict, x: Float[Array, "B T D"], y: Float[Array, "B T N H"]
 ) -> Float[Array, "B T D"]:
-    del config
-    return gated_output(p, x, y)
+    return gated_output(config, p, x, y)
 
 
 def together(
@@ -109,7 +113,7 @@ def together(
     span: Span,
 ) -> tuple[Float[Array, "B T D"], State | None]:
     """`output` behind `mix`; heads are normalised where they are still in fast memory."""
-    y, state = mix(config, state, given, span, normed=True)
+    y, state = mix(config, state, given, span, epsilon=config.epsilon)
     y = checkpoint_name(y, "attn_out")
     gate = jax.nn.silu(matmul(x, p["gate"].astype(x.dtype)))
     return matmul(gate * merge_heads(y), p["out"].astype(x.dtype)), state

@@ -20,7 +20,7 @@ from loomax.models.lm import kv
 from loomax.models.lm.config import LMConfig
 from loomax.models.lm.kernels import attend_cached, attend_rows
 from loomax.models.lm.mixers.base import Mixer, heads_of, matrices, merge_heads
-from loomax.models.lm.positions import turn
+from loomax.models.lm.positions import magnitude, turn
 from loomax.models.lm.span import Span
 
 
@@ -49,12 +49,13 @@ def inputs(
 ) -> Inputs:
     m = config.mla
     q = heads_of(x, p["q"], config.heads)
-    fixed, turned = q[..., : m.nope], turn(config.rope, q[..., m.nope :], positions)
+    fixed = q[..., : m.nope]
+    turned = turn(config.rope, q[..., m.nope :], positions, scaled=False)
     up = p["up_k"].astype(x.dtype).reshape(m.latent, config.heads, m.nope)
     absorbed = jnp.einsum("btnh,cnh->btnc", fixed, up)
     down = matmul(x, p["down"].astype(x.dtype))[:, :, None]
-    latent = rms_normalise(down[..., : m.latent]).astype(x.dtype)
-    key = turn(config.rope, down[..., m.latent :], positions)
+    latent = rms_normalise(down[..., : m.latent], config.epsilon).astype(x.dtype)
+    key = turn(config.rope, down[..., m.latent :], positions, scaled=False)
     return Inputs(
         jnp.concatenate([absorbed, turned], axis=-1),
         jnp.concatenate([latent, key], axis=-1),
@@ -62,10 +63,19 @@ def inputs(
     )
 
 
+def score_scale(config: LMConfig) -> float:
+    """Factor on the scores.
+
+    What makes a stretched model's attention sharper counts for whole scores, as in DeepSeek's code,
+    and not for their rotary part alone.
+    """
+    return (config.mla.nope + config.mla.rope) ** -0.5 * magnitude(config.rope) ** 2
+
+
 def mix(
     config: LMConfig, state: kv.KV | None, given: Inputs, span: Span
 ) -> tuple[Float[Array, "B T N C"], kv.KV | None]:
-    scale = (config.mla.nope + config.mla.rope) ** -0.5
+    scale = score_scale(config)
     if state is None:
         return attend_rows(*given, span, scale=scale), None
     state = kv.write(state, given.k, given.v, span.start, span.count)

@@ -2,7 +2,7 @@
 
     S_n = alpha_n (I - beta_n k_n^T k_n) S_{n-1} + beta_n k_n^T v_n          y_n = q_n S_n
 
-with unit keys, alpha_n = exp(log_decay_n) in (0, 1] and beta_n in [0, 1]. Within a block the
+with unit keys, alpha_n = exp(log_decay_n) in (0, 1] and beta_n in [0, 2]. Within a block the
 products of the transitions are gathered by the WY form: the block's tokens act as if each added
 k^T u with u = T beta (v - exp(G) k S), T = (I + tril(beta k k^T decay, -1))^-1. A token with
 beta = 0 and log_decay = 0 leaves the state as it was.

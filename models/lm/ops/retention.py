@@ -104,19 +104,20 @@ def prepared(
     *,
     chunk: int,
     scale: float = 1.0,
-    normed: bool = False,
+    epsilon: float | None = None,
 ) -> Outputs:
     """`chunkwise` with what comes right before and behind it in a layer.
 
     Args:
         turns: rotate queries and keys (see `positions`); zeros make a token's own zero.
         scale: positive factor on the keys.
-        normed: divide each head's outputs by their root mean square; they have v's dtype then.
+        epsilon: divide each head's outputs by their root mean square, with this added to the mean
+            square; they have v's dtype then.
     """
     q, k = turned(q, turns), turned(k, turns)
     k = k if scale == 1.0 else k * jnp.asarray(scale, k.dtype)
     y, state = chunkwise(q, k, v, log_decay, state, segments, chunk=chunk)
-    return (rms_normalise(y).astype(v.dtype) if normed else y), state
+    return (y if epsilon is None else rms_normalise(y, epsilon).astype(v.dtype)), state
 
 
 def _within(q: Array, k: Array, v: Array, total: Array, edges: Boundaries | None) -> Array:

@@ -51,14 +51,14 @@ def chunkwise(
     *,
     chunk: int,
     scale: float = 1.0,
-    normed: bool = False,
+    epsilon: float | None = None,
     interpret: bool = False,
 ) -> Outputs:
     """What `retention.prepared` computes; its gradients are that one's too.
 
     Args:
         chunk: tokens of a block, at most; blocks longer than 256 are cut.
-        table: cosines, then sines, of `turns`; scale, normed: see `retention.prepared`.
+        table: cosines, then sines, of `turns`; scale, epsilon: see `retention.prepared`.
         interpret: run in XLA what the kernel would do; for tests, of any size.
 
     Raises:
@@ -76,7 +76,7 @@ def chunkwise(
         )
     if state is None:
         state = jnp.zeros((batch, heads, *widths), jnp.float32)
-    how = How(min(chunk, LONGEST_BLOCK), scale, normed, interpret)
+    how = How(min(chunk, LONGEST_BLOCK), scale, epsilon, interpret)
     return _differentiable(how, q, k, v, log_decay, state, segments, table)
 
 
@@ -85,7 +85,7 @@ class How(NamedTuple):
 
     size: int
     scale: float
-    normed: bool
+    epsilon: float | None
     interpret: bool
 
 
@@ -106,7 +106,7 @@ def _backward(how, inputs, grads):
         turns=None if table is None else tuple(jnp.split(table, 2, axis=-1)),
         chunk=how.size,
         scale=how.scale,
-        normed=how.normed,
+        epsilon=how.epsilon,
     )
     _, pull = jax.vjp(form, *arrays)
     # Positions are whole numbers: nothing learns through the table.
@@ -119,7 +119,7 @@ _differentiable.defvjp(_forward, _backward)
 def _launch(how: How, q, k, v, log_decay, state, segments, table) -> Outputs:
     batch, length, heads, width = k.shape
     value, size = v.shape[-1], how.size
-    dtype = v.dtype if how.normed else jnp.float32
+    dtype = jnp.float32 if how.epsilon is None else v.dtype
     itemsizes = (v.dtype.itemsize, jnp.dtype(dtype).itemsize)
     group = heads_together(heads, size, (width, value), itemsizes)
     blocks = -(-length // size)
@@ -138,7 +138,7 @@ def _launch(how: How, q, k, v, log_decay, state, segments, table) -> Outputs:
     if table is not None:
         specs.append(pl.BlockSpec((1, size, width), lambda b, n, c: (b, c, 0)))
         arrays.append(jnp.pad(table.astype(jnp.float32), ((0, 0), (0, pad), (0, 0))))
-    form = Form(group, segments is not None, table is not None, how.scale, how.normed)
+    form = Form(group, segments is not None, table is not None, how.scale, how.epsilon)
     y, last = pl.pallas_call(
         partial(kernel, form),
         out_shape=(
@@ -204,7 +204,7 @@ def cost(
     key, value = widths
     products = 2 * size * (size * (key + value) + 2 * key * value)
     elementwise = 4 * size * size + 4 * size * value + 2 * key * value
-    elementwise += size * (6 * key * form.turned + 4 * value * form.normed)
+    elementwise += size * (6 * key * form.turned + 4 * value * (form.epsilon is not None))
     moved = size * ((2 * key + value) * itemsizes[0] + value * itemsizes[1])
     # Once for each group of heads: the tile of rows, and the table of the rotation.
     shared = 4 * size * (ROWS + key * form.turned) / form.group

@@ -34,14 +34,15 @@ class Form(NamedTuple):
         packed: rows hold several documents.
         turned: queries and keys are to be rotated by a table.
         scale: factor on the keys.
-        normed: each head's outputs are divided by their root mean square.
+        epsilon: each head's outputs are divided by their root mean square, with this added to the
+            mean square; None leaves them as they are.
     """
 
     group: int
     packed: bool
     turned: bool
     scale: float
-    normed: bool
+    epsilon: float | None
 
 
 def kernel(form: Form, *refs):
@@ -65,7 +66,7 @@ def kernel(form: Form, *refs):
         row, column, width = rows[n : n + 1], columns[:, n : n + 1], v.shape[1]
         decays = _decays(row, column, seen, edges, (math.log(form.scale), width))
         y, state = _block(q, k, v, state_ref[n], decays)
-        y = rms_normalise(y) if form.normed else y
+        y = y if form.epsilon is None else rms_normalise(y, form.epsilon)
         y_ref[0, :, n * width : (n + 1) * width] = y.astype(y_ref.dtype)
         state_ref[n] = state
 

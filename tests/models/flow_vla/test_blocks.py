@@ -31,7 +31,12 @@ VARIANTS = {
     "keypoint": debug(),
     "pi0": small(vision=SIGLIP, cameras=debug().cameras[:1], remat="full"),
     "pi05": small(
-        vision=SIGLIP, cameras=debug().cameras[:1], time="adarms", state_token=False, unroll=True
+        vision=SIGLIP,
+        cameras=debug().cameras[:1],
+        time="adarms",
+        state_token=False,
+        discrete_state=True,
+        unroll=True,
     ),
     "groups": small(heads=4, kv_heads=2),
 }

@@ -136,7 +136,7 @@ def on_the_way(seed=3):
     return args, table
 
 
-WAY = {"chunk": 8, "scale": 0.3, "normed": True}
+WAY = {"chunk": 8, "scale": 0.3, "epsilon": 0.01}
 
 
 @pytest.mark.parametrize("segments", [None, DOCUMENTS], ids=["whole", "packed"])
@@ -149,7 +149,7 @@ def test_rotation_scale_and_norm_on_the_way(form, segments):
     y, after = jax.jit(partial(run, **WAY))(*args, segments, given)
     q, k, *rest = args
     want, last = reference(rotated(q, table), 0.3 * rotated(k, table), *rest, segments)
-    want /= np.sqrt(np.square(want).mean(-1, keepdims=True) + 1e-6)
+    want /= np.sqrt(np.square(want).mean(-1, keepdims=True) + 0.01)
     np.testing.assert_allclose(y, want, atol=2e-5)
     np.testing.assert_allclose(after, last, atol=1e-5)
 
@@ -341,7 +341,7 @@ def test_a_model_by_kernels_is_the_model(monkeypatch):
     np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-PLAIN = Form(group=1, packed=False, turned=False, scale=1.0, normed=False)
+PLAIN = Form(group=1, packed=False, turned=False, scale=1.0, epsilon=None)
 
 
 def test_the_cost_is_that_of_the_shapes():
@@ -355,7 +355,7 @@ def test_the_cost_is_that_of_the_shapes():
 
 def test_the_cost_of_what_is_done_on_the_way():
     """Two groups of three heads: the table once a group, outputs half as wide."""
-    form = PLAIN._replace(group=3, turned=True, normed=True)
+    form = PLAIN._replace(group=3, turned=True, epsilon=1e-5)
     sizes = (1, 2, 128, 6, (128, 128))
     plain = retention_kernel.cost(PLAIN._replace(group=3), *sizes, (2, 4))
     found = retention_kernel.cost(form, *sizes, (2, 2))

@@ -1,9 +1,20 @@
 """Parameter counts of the presets, and what wrong configurations are answered with."""
 
+from dataclasses import replace
+
 import pytest
 from flax import nnx
 
-from loomax.models.lm import YOCO, LMConfig, Transformer, count, parameters, presets, shapes
+from loomax.models.lm import (
+    YOCO,
+    DeltaConfig,
+    LMConfig,
+    Transformer,
+    count,
+    parameters,
+    presets,
+    shapes,
+)
 from loomax.models.lm.presets import PRESETS
 
 
@@ -59,6 +70,12 @@ def test_a_module_of_the_other_kind_is_refused():
         ({"mixer_heads": 0}, "needs mixer_heads and mixer_head_dim"),
         ({"chunk": 0}, "chunk is 0"),
         ({"vocab": 0}, "vocab is 0"),
+        ({"norm_epsilon": 0.0}, "norm_epsilon is 0.0; it must lie between 0 and 1"),
+        ({"delta": DeltaConfig(0.3)}, "value_factor 0.3 times mixer_head_dim 8 must be a whole"),
+        (
+            {"kv_residual": True, "mixer": "gated_deltanet"},
+            "kv_residual .* gated_deltanet has none",
+        ),
     ],
 )
 def test_wrong_sizes_are_named(changes, words):
@@ -74,3 +91,13 @@ def test_an_unknown_mixer_is_named():
     with pytest.raises((ValueError, TypeError)) as error:
         LMConfig(**fields, self_layers=1, mixer="gated_retension")
     assert "gated_retension" in str(error.value)
+
+
+def test_every_family_has_the_epsilon_of_its_original():
+    """YOCO, Gated DeltaNet and Llama 2 and 3: 1e-5; DeepSeek-V2 1e-6."""
+    small = {"mla": 1e-6}
+    for mixer in ("gated_retention", "sliding_window", "gated_deltanet"):
+        assert presets.yoco_debug(mixer).epsilon == 1e-5
+    for mixer in ("attention", "mla"):
+        assert presets.transformer_debug(mixer).epsilon == small.get(mixer, 1e-5)
+    assert replace(presets.yoco_debug(), norm_epsilon=1e-3).epsilon == 1e-3

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,18 @@ def test_parameters_and_configuration_come_back(params, file):
     again = load(file, CONFIG)
     assert jax.tree.structure(again) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_a_file_from_before_a_field_means_what_was_done_then(params, tmp_path):
+    """RMSNorm had 1e-6 and YaRN rose with rotations before either could be chosen."""
+    held = asdict(CONFIG)
+    del held["norm_epsilon"], held["delta"], held["rope"]["ramp"], held["rope"]["truncate"]
+    path = tmp_path / "old.safetensors"
+    tensors = {name: np.asarray(leaf) for name, leaf in by_name(params).items()}
+    save_file(tensors, path, metadata={"config": json.dumps(held)})
+    old = read_config(path)
+    assert (old.norm_epsilon, old.rope.ramp) == (1e-6, "rotations")
+    assert old == replace(CONFIG, norm_epsilon=1e-6, rope=replace(CONFIG.rope, ramp="rotations"))
 
 
 def test_the_file_is_plain(params, file):
