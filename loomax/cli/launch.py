@@ -1,11 +1,13 @@
 """loomax launch: one training in several processes, here, by ssh, or as a JobSet on GKE."""
 
+import importlib
+import math
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loomax.runtime.config import fail, parse_options
+from loomax.runtime.config import fail, parse_options, take_flag, take_option, unknown
 
 DESCRIPTION = """Starts one training in several processes.
 
@@ -60,14 +62,67 @@ def run(argv: Sequence[str], prog: str) -> None:
     options = parse_options(LaunchOptions, argv[:split], prog, DESCRIPTION)
     if not command:
         fail(prog, "nothing to start: give a command after --, such as -- train --config debug")
+    if "--hosts" in argv[:split] and not options.hosts:
+        # A shell variable that was empty must not start a training here.
+        fail(prog, "--hosts names no host: give at least one, such as --hosts tpu-0 tpu-1")
+    check_options(options, prog)
+    shared = len(options.hosts) > 1 or options.processes > 1 or options.jobset is not None
+    check_command(command, shared, prog)
     if options.jobset is not None:
         return print_jobset(options, command, prog)
-    shared = len(options.hosts) > 1 or options.processes > 1
-    if options.restarts < 0:
-        fail(prog, f"--restarts is {options.restarts}: give 0 or more")
-    if (shared or options.restarts) and not {"--resume", "--name"} <= set(command):
+    if (shared or options.restarts) and not goes_on(command, prog):
         fail(prog, "add --name RUN --resume to the command, so that all processes use one run")
     raise SystemExit(start(options, command))
+
+
+def check_options(options: LaunchOptions, prog: str) -> None:
+    """Refuses values and combinations that would fail later, or never be used."""
+    if options.restarts < 0:
+        fail(prog, f"--restarts is {options.restarts}: give 0 or more")
+    if not (math.isfinite(options.grace) and options.grace >= 0):
+        fail(prog, f"--grace is {options.grace}: give seconds, 0 or more")
+    if options.processes < 1:
+        fail(prog, f"--processes is {options.processes}: give at least 1")
+    if options.hosts and options.jobset is not None:
+        fail(prog, "--hosts and --jobset are two ways to start: give one of them")
+    if options.hosts and options.processes > 1:
+        fail(
+            prog,
+            f"--processes {options.processes} is for this machine and --hosts for others, with one "
+            "process on each: give one of them",
+        )
+
+
+def check_command(command: Sequence[str], shared: bool, prog: str) -> None:
+    """Refuses what is no command of `loomax`, and with several processes what does not join them.
+
+    Args:
+        shared: several processes do one training.
+    """
+    from loomax.cli.main import VERBS
+    from loomax.cli.train import KINDS, take_kind
+
+    verb, rest = command[0], list(command[1:])
+    if verb not in VERBS:
+        fail(prog, f"behind --: {unknown('verb', verb, VERBS)}")
+    if verb == "launch":
+        fail(prog, "behind --: launch cannot start itself; give the command that is to run")
+    if verb != "train":
+        if shared:
+            fail(prog, f"behind --: {verb} runs in one process; only train joins several into one")
+        return
+    kind, rest = take_kind(rest, f"{prog}: train")
+    chosen, _ = take_option(rest, "--config", f"{prog}: train")
+    configs = importlib.import_module(f"{KINDS[kind]}.presets").CONFIGS
+    if chosen is not None and chosen not in configs:
+        fail(prog, f"behind --: {unknown('config', chosen, configs)}")
+
+
+def goes_on(command: Sequence[str], prog: str) -> bool:
+    """Whether a command that is started again goes on with its run."""
+    name, rest = take_option(command[1:], "--name", f"{prog}: {command[0]}")
+    resume, _ = take_flag(rest, "--resume")
+    return bool(name) and resume
 
 
 def start(options: LaunchOptions, command: Sequence[str]) -> int:
@@ -105,6 +160,12 @@ def print_jobset(options: LaunchOptions, command: Sequence[str], prog: str) -> N
     for name in ("topology", "image"):
         if not getattr(options, name):
             fail(prog, f"--jobset needs --{name}")
+    if not goes_on(command, prog):
+        fail(
+            prog,
+            f"the command is {shlex.join(command)!r}: add --name RUN --resume --runs /runs, so "
+            "that a restarted pod goes on with the same run",
+        )
     config = JobSetConfig(
         options.jobset or "",
         options.topology,
@@ -114,4 +175,11 @@ def print_jobset(options: LaunchOptions, command: Sequence[str], prog: str) -> N
         restarts=options.restarts or JobSetConfig.restarts,
         service_account=options.service_account,
     )
+    config.validate()
+    if options.processes not in (1, config.hosts * config.slices):
+        fail(
+            prog,
+            f"--processes is {options.processes}, but {config.slices} x {config.topology} has "
+            f"{config.hosts * config.slices} hosts with one process each: leave it out",
+        )
     sys.stdout.write(as_yaml(config, command))

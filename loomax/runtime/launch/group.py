@@ -1,5 +1,6 @@
 """Processes that belong together: one fails, all stop; one is told to stop, all are."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 POLL_S = 0.1
+# Of Linux's prctl: the signal that a process gets when the one that started it ends.
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ def run_group(members: Sequence[Member], grace_s: float = 30.0) -> int:
     """Runs all members and waits for them.
 
     SIGTERM and SIGINT of this process go to all of them. When one fails, the others get SIGTERM,
-    and SIGKILL after `grace_s`: a collective operation would wait for the dead one for ever.
+    and SIGKILL after `grace_s`: a collective operation would wait for the dead one for ever. When
+    this process is killed, the kernel gives them SIGTERM, so that they save and stop.
 
     Returns:
         0, or the exit code of the member that failed first (128 + N for signal N).
@@ -62,6 +67,15 @@ def run_group(members: Sequence[Member], grace_s: float = 30.0) -> int:
 
 
 def _start(member: Member) -> subprocess.Popen[str]:
+    launcher = os.getpid()
+
+    def follow() -> None:
+        """In the child, before its program: one system call, since locks may be held here."""
+        if sys.platform == "linux":
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != launcher:  # it was killed just now
+                os._exit(128 + signal.SIGTERM)
+
     try:
         return subprocess.Popen(
             list(member.argv),
@@ -73,6 +87,7 @@ def _start(member: Member) -> subprocess.Popen[str]:
             errors="replace",
             # Ctrl-C comes once, from here, not from the terminal too.
             start_new_session=True,
+            preexec_fn=follow,
         )
     except OSError as error:
         raise ValueError(f"cannot start {member.argv[0]!r}: {error.strerror}") from None

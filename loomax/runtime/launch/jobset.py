@@ -5,7 +5,6 @@ Names are those of Google Kubernetes Engine's TPU node pools and of the JobSet A
 
 import math
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,11 @@ ACCELERATORS = {
     "v5p": ("tpu-v5p-slice", 4),
     "v6e": ("tpu-v6e-slice", 4),
 }
+# Shapes that node pools have (GKE, "TPU configurations"). In three dimensions: up to 64 chips sides
+# of 1, 2 or 4, beyond that multiples of 4, in rising order; and 2x2x1, which is one host.
+FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+# Chips of the largest slice.
+LARGEST = {"v4": 4096, "v5p": 6144}
 # Slices of up to eight chips of these lie in one host.
 ONE_HOST = {"v5e": 8, "v6e": 8, "v4": 4, "v5p": 4}
 COORDINATOR_PORT, TPU_PORT = 8476, 8471
@@ -71,6 +75,16 @@ class JobSetConfig:
                 f"--topology is {self.topology!r}: a {generation} slice has {axes} sides, such as "
                 f"{generation}:{example}"
             )
+        if not _is_offered(generation, shape):
+            raise ValueError(
+                f"--topology is {self.topology!r}: no such slice; {_offered(generation)}"
+            )
+        if not re.fullmatch(
+            r"(gs://[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]|[a-z0-9][a-z0-9.-]*)", self.runs
+        ):
+            raise ValueError(
+                f"--volume is {self.runs!r}: give the name of a volume claim, or gs://BUCKET"
+            )
         for name, value in (("slices", self.slices), ("grace_s", self.grace_s)):
             if value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}: give at least 1")
@@ -94,18 +108,34 @@ class JobSetConfig:
         return self.chips if self.chips <= ONE_HOST[generation] else ACCELERATORS[generation][1]
 
 
+def _is_offered(generation: str, shape: str) -> bool:
+    if generation not in LARGEST:
+        return shape in FLAT
+    sides = [int(side) for side in shape.split("x")]
+    chips = math.prod(sides)
+    if shape == "2x2x1":
+        return True
+    if sides != sorted(sides) or not 4 < chips <= LARGEST[generation]:
+        return False
+    return all(side in (1, 2, 4) if chips <= 64 else side % 4 == 0 for side in sides)
+
+
+def _offered(generation: str) -> str:
+    if generation not in LARGEST:
+        return f"{generation} has {', '.join(FLAT)}"
+    return (
+        f"{generation} has 2x2x1, up to 64 chips sides of 2 or 4 such as 2x2x4, and up to "
+        f"{LARGEST[generation]} chips multiples of 4 such as 4x4x8, in rising order"
+    )
+
+
 def manifest(config: JobSetConfig, command: Sequence[str]) -> dict[str, Any]:
     """The JobSet that runs `loomax COMMAND` on every host.
 
     Raises:
-        ValueError: the configuration is wrong, or the command does not go on with its run.
+        ValueError: the configuration is wrong.
     """
     config.validate()
-    if "--resume" not in command or "--name" not in command:
-        raise ValueError(
-            f"the command is {shlex.join(command)!r}: add --name RUN --resume --runs /runs, so "
-            "that a restarted pod goes on with the same run"
-        )
     job = {
         "parallelism": config.hosts,
         "completions": config.hosts,

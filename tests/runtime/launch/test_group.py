@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,13 @@ signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), sys.exit(1
 print("ready", flush=True)
 time.sleep(60)
 """
+SAVE_TO_FILE = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: ((folder / "saved").touch(), sys.exit(143)))
+(folder / "ready").touch()
+time.sleep(60)
+"""
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 # Late enough for the others to have their handlers.
 FAIL = "import sys, time; time.sleep(2); sys.exit(7)"
@@ -23,6 +31,13 @@ FAIL = "import sys, time; time.sleep(2); sys.exit(7)"
 
 def python(name, program, **environment):
     return Member(name, [sys.executable, "-c", program], environment)
+
+
+def wait_for(path, seconds=50):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
 
 
 def test_all_end_well(capfd):
@@ -63,3 +78,17 @@ def test_our_own_sigterm_reaches_all(capfd):
 def test_a_program_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="cannot start 'no-such-program'"):
         run_group([python("0", DEAF), Member("1", ["no-such-program"])])
+
+
+def test_members_are_told_when_the_launcher_is_killed(tmp_path):
+    """A launcher that gets SIGKILL cannot tell anybody; the kernel does."""
+    launcher = f"""
+import sys
+from loomax.runtime.launch.group import Member, run_group
+run_group([Member("0", [sys.executable, "-c", {SAVE_TO_FILE!r}, {str(tmp_path)!r}])])
+"""
+    process = subprocess.Popen([sys.executable, "-c", launcher], stdout=subprocess.DEVNULL)
+    wait_for(tmp_path / "ready")
+    process.kill()
+    process.wait()
+    wait_for(tmp_path / "saved")

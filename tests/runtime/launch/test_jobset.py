@@ -69,6 +69,16 @@ def test_the_text_is_the_manifest():
         ({"topology": "v9:4x4"}, "unknown topology 'v9:4x4'"),
         ({"topology": "v5p:4x4"}, "a v5p slice has 3 sides, such as v5p:2x2x4"),
         ({"topology": "v5e:4x0"}, "a v5e slice has 2 sides"),
+        ({"topology": "v5e:3x3"}, "'v5e:3x3': no such slice; v5e has 1x1, 2x2, 2x4, 4x4, 4x8"),
+        ({"topology": "v5e:4x2"}, "no such slice"),
+        ({"topology": "v6e:32x16"}, "no such slice"),
+        ({"topology": "v5p:4x4x2"}, "in rising order"),
+        ({"topology": "v5p:2x2x3"}, "no such slice"),
+        ({"topology": "v5p:4x4x6"}, "multiples of 4"),
+        ({"topology": "v4:16x16x20"}, "up to 4096 chips"),
+        ({"runs": "gs://"}, "--volume is 'gs://': give the name of a volume claim, or gs://BUCKET"),
+        ({"runs": "gs://A B"}, "--volume is 'gs://A B'"),
+        ({"runs": ""}, "--volume is ''"),
         ({"slices": 0}, "--slices is 0: give at least 1"),
         ({"restarts": -1}, "--restarts is -1"),
     ],
@@ -78,6 +88,6 @@ def test_what_the_cluster_would_refuse_is_refused_here(changes, message):
         manifest(replace(CONFIG, **changes), COMMAND)
 
 
-def test_a_command_that_would_start_anew_is_refused():
-    with pytest.raises(ValueError, match="add --name RUN --resume"):
-        manifest(CONFIG, ["train", "--config", "debug"])
+@pytest.mark.parametrize("topology", ["v5p:2x2x2", "v5p:4x4x4", "v5p:8x16x16", "v4:2x2x4"])
+def test_slices_of_three_dimensions(topology):
+    replace(CONFIG, topology=topology).validate()
