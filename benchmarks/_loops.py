@@ -105,10 +105,11 @@ class PythonLoop:
             value=acted.value,
             next_value=np.asarray(final),
             reward=outcome.reward,
-            valid=outcome.valid,
+            valid=outcome.valid & ~outcome.broken[:, None],
             terminated=outcome.terminated,
             truncated=outcome.truncated,
             success=outcome.success,
+            broken=outcome.broken,
         )
 
     def finish(self, params: Any, obs: Any, steps: list[Transition]) -> Transition:

@@ -15,12 +15,15 @@ from jaxtyping import Array, Float, Key
 class State:
     """Everything about one environment between two control steps.
 
-    Structure, shapes and dtypes are the same after `reset` and after `step`.
+    Structure, shapes and dtypes are the same after `reset` and after `step`. All numbers but
+    `metrics` are finite; an episode that reaches others ends there, teaches nothing and counts as
+    not solved.
 
     Attributes:
         data: what the simulator and the controller carry.
         obs: `proprio` f32[P], `instruction` i32[] (index into `env.instructions`) and
-            `privileged` f32[Q] (true state, for critics).
+            `privileged` f32[Q] (true state, for critics). For the grounding stage also
+            `grounding` f32[G], where the named things are.
         reward: f32[], of the last step.
         done: f32[], 1 when the episode is over.
         metrics: f32[] values to log.
@@ -37,9 +40,21 @@ class State:
 
 @runtime_checkable
 class Env(Protocol):
-    """What training and evaluation need of an environment."""
+    """What reinforcement learning and evaluation need of an environment.
 
-    config: Any
+    An environment may have more:
+
+    - `active_dims`, a tuple of the action dimensions that do something; without it all do.
+    - `expert(state) -> action` f32[A], the scripted expert: demonstrations are its episodes.
+    - `relabel(state, *, key) -> State`, the same world under another instruction that it allows,
+      and `pointing(state) -> dict[str, Pointing]`, where the named things appear in the images:
+      for the grounding stage.
+    - `held_out() -> Env`, the same environment for evaluation, where it starts from a pool.
+    - `for_video(pixels) -> Env`, one whose `render` gives a single image of that size.
+
+    `agents/rl/needs.py` says what is missing before anything is compiled.
+    """
+
     action_size: int
     proprio_size: int
     privileged_size: int
@@ -55,5 +70,5 @@ class Env(Protocol):
         ...
 
     def render(self, state: State) -> dict[str, Array]:
-        """Images by camera name, u8[H, W, 3]."""
+        """Images by camera name, u8[H, W, 3]; empty where there are none."""
         ...

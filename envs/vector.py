@@ -31,9 +31,10 @@ class ChunkOutcome:
     """What happened while a chunk of actions was executed.
 
     `valid` marks the steps that a live episode took; `final_obs` is the observation that the
-    chunk ended on, before any reset (its images are real only where the episode ended). `actions`
-    are those that the controller meant, before any exploration noise. `trace` holds the state
-    after every step, if asked for.
+    chunk ended on, before any reset (its images are real only where the episode ended). `broken`
+    marks episodes that a step left with numbers that are not finite: they end as they were before
+    that step, neither terminated nor truncated. `actions` are those that the controller meant,
+    before any exploration noise. `trace` holds the state after every step, if asked for.
     """
 
     reward: Float[Array, "B C"]
@@ -42,6 +43,7 @@ class ChunkOutcome:
     terminated: Bool[Array, " B"]
     truncated: Bool[Array, " B"]
     success: Bool[Array, " B"]
+    broken: Bool[Array, " B"]
     final_obs: Observation
     trace: State | None
 
@@ -60,17 +62,43 @@ def select(flag: Bool[Array, ""], yes: Any, no: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(flag, a, b), yes, no)
 
 
+def is_finite(state: State) -> Bool[Array, ""]:
+    """Whether all numbers of a state but its metrics are finite."""
+    leaves = jax.tree.leaves(state.replace(metrics={}))
+    floats = [x for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(x).all() for x in floats]).all()
+
+
+def settle(state: State) -> State:
+    """A fresh state as it is if it is finite; else one that is over, with zeros for the rest."""
+    sound = is_finite(state)
+
+    def clean(x):
+        return jnp.where(jnp.isfinite(x), x, 0) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    done = jnp.where(sound, state.done, jnp.ones_like(state.done))
+    return jax.tree.map(clean, state).replace(done=done)
+
+
 def run_chunk(
     env: Env, state: State, inputs: Float[Array, "C A"], controller: Controller, trace: bool
 ) -> tuple[State, tuple]:
-    """Executes a chunk in one environment; steps after the end of the episode change nothing."""
+    """Executes a chunk in one environment; steps after the end of the episode change nothing.
+
+    A step into a state that is not finite is not taken: it ends the episode where it was.
+    """
 
     def body(state, given):
         live = jnp.logical_not(state.done.astype(bool))
         action, meant = controller(state, given)
-        reached = select(live, env.step(state, action), state)
-        reward = jnp.where(live, reached.reward, 0.0)
-        return reached, (reward, live, meant, reached if trace else None)
+        stepped = env.step(state, action)
+        sound = is_finite(stepped)
+        valid, broken = live & sound, live & jnp.logical_not(sound)
+        reached = select(valid, stepped, state)
+        done = jnp.where(broken, jnp.ones_like(reached.done), reached.done)
+        reached = reached.replace(done=done)
+        reward = jnp.where(valid, reached.reward, 0.0)
+        return reached, (reward, valid, broken, meant, reached if trace else None)
 
     return jax.lax.scan(body, state, inputs)
 
@@ -125,13 +153,19 @@ class VectorEnv:
         return obs
 
     def reset(self, keys: Key[Array, " B"]) -> tuple[State, Observation]:
-        """Fresh episodes, one per key, and their observations."""
+        """Fresh episodes, one per key, and their observations.
+
+        Where a fresh state is not finite the episode is over before it begins.
+        """
 
         def block(keys):
-            state = jax.vmap(lambda key: self.env.reset(key=key))(keys)
+            state = self._fresh(keys)
             return state, self._observe(state)
 
         return self._mapped(block, keys)
+
+    def _fresh(self, keys: Key[Array, " B"]) -> State:
+        return jax.vmap(lambda key: settle(self.env.reset(key=key)))(keys)
 
     def observe(self, state: State) -> Observation:
         """Observations (with images) of states."""
@@ -157,7 +191,7 @@ class VectorEnv:
         return self._mapped(block, *args)
 
     def _chunk_block(self, state, actions, keys):
-        reached, (reward, valid, meant, trace) = jax.vmap(
+        reached, (reward, valid, broken, meant, trace) = jax.vmap(
             lambda s, a: run_chunk(self.env, s, a, self.controller, self.trace)
         )(state, actions)
         done = reached.done.astype(bool)
@@ -178,11 +212,11 @@ class VectorEnv:
             terminated=started & reached.info["terminated"].astype(bool),
             truncated=started & reached.info["truncated"].astype(bool),
             success=reached.info["success"].astype(bool),
+            broken=broken.any(-1),
             final_obs=final_obs,
             trace=trace,
         )
         following = reached
         if keys is not None:
-            fresh = jax.vmap(lambda key: self.env.reset(key=key))(keys)
-            following = jax.vmap(select)(done, fresh, reached)
+            following = jax.vmap(select)(done, self._fresh(keys), reached)
         return following, self._observe(following), outcome

@@ -55,11 +55,12 @@ def side_by_side(
     right: np.ndarray,
     labels: tuple[str, str] = ("", ""),
     height: int = 256,
+    caption: str = "",
 ) -> np.ndarray:
     """Two videos [T, H, W, 3] u8 next to each other, as one at least `height` pixels high.
 
     Small frames are enlarged by whole factors, the shorter video holds its last frame, and the
-    labels stand in a strip above. Returns u8 [max T, H', W', 3].
+    labels stand in a strip above; so does the caption, above both. Returns u8 [max T, H', W', 3].
     """
     videos = [_enlarge(_checked(video), height) for video in (left, right)]
     length = max(len(video) for video in videos)
@@ -72,7 +73,11 @@ def side_by_side(
         strip = np.broadcast_to(_strip(label, video.shape[2]), (length, *_strip_shape(video)))
         columns.append(np.concatenate([strip, video], axis=1))
     gap = np.full((length, columns[0].shape[1], _GAP, 3), 255, np.uint8)
-    return np.concatenate([columns[0], gap, columns[1]], axis=2)
+    both = np.concatenate([columns[0], gap, columns[1]], axis=2)
+    if not caption:
+        return both
+    strip = np.broadcast_to(_strip(caption, both.shape[2]), (length, *_strip_shape(both)))
+    return np.concatenate([strip, both], axis=1)
 
 
 _STRIP = 24

@@ -4,7 +4,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loomax.agents.rl.bounds import at_least_one, check_shared
+from loomax.agents.rl.bounds import (
+    at_least_one,
+    check_shared,
+    is_seed,
+    not_negative,
+    positive,
+)
 from loomax.models.lm.config import LMConfig
 from loomax.runtime.axes import MeshConfig
 
@@ -166,8 +172,8 @@ class PretrainConfig:
         for name in ("log_every", "checkpoint_every"):
             at_least_one(name, getattr(self, name), "1 does it at every step")
         for name, value in (("every", self.score.every), ("rows", self.score.rows)):
-            if value < 0:
-                raise ValueError(f"score.{name} is {value}; it must be at least 0 (see --help)")
+            not_negative(f"score.{name}", value, "see --help")
+        is_seed("seed", self.seed)
         streams = self.data.streams
         for index, stage in enumerate(self.stages):
             if streams < 0 or (streams and stage.batch % streams):
@@ -223,14 +229,8 @@ class PretrainConfig:
                 f"optimiser.warmup is {given.warmup}; it must lie in 0..{first - 1}, within the "
                 "first stage"
             )
-        if given.weight_decay < 0:
-            raise ValueError(
-                f"optimiser.weight_decay is {given.weight_decay}; it must be at least 0"
-            )
-        if given.clip_norm <= 0:
-            raise ValueError(
-                f"optimiser.clip_norm is {given.clip_norm}; it must be above 0 (1e9 never clips)"
-            )
+        not_negative("optimiser.weight_decay", given.weight_decay, "0 for none")
+        positive("optimiser.clip_norm", given.clip_norm, "1e9 never clips")
 
 
 def _check_stage(name: str, stage: StageConfig, shards: int) -> None:
@@ -243,11 +243,9 @@ def _check_stage(name: str, stage: StageConfig, shards: int) -> None:
             f"{name}.batch is {stage.batch}; with {name}.accumulate {stage.accumulate} on {shards} "
             f"devices it must be a multiple of {shards * stage.accumulate}"
         )
-    if not 0 < stage.lr < math.inf:
-        raise ValueError(f"{name}.lr is {stage.lr}; it must be above 0 and finite")
+    positive(f"{name}.lr", stage.lr, "see --help")
     if not 0 <= stage.end_lr <= stage.lr:
         raise ValueError(
             f"{name}.end_lr is {stage.end_lr}; it must lie in 0..{name}.lr ({stage.lr})"
         )
-    if stage.theta < 0:
-        raise ValueError(f"{name}.theta is {stage.theta}; it must be at least 0 (0: no rotation)")
+    not_negative(f"{name}.theta", stage.theta, "0: no rotation")

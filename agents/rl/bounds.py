@@ -1,5 +1,7 @@
 """Checks that several configurations share. Imports no JAX."""
 
+import math
+
 
 def at_least_one(name: str, value: int, fix: str) -> None:
     """Raises ValueError unless `value` is at least 1."""
@@ -14,3 +16,27 @@ def check_shared(name: str, size: int, devices: int) -> None:
             f"{name} is {size}; it must be a positive multiple of the {devices} devices that "
             "share the batch"
         )
+
+
+def positive(name: str, value: float, fix: str) -> None:
+    """Raises ValueError unless `value` is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; it must be above 0 and finite ({fix})")
+
+
+def not_negative(name: str, value: float, fix: str) -> None:
+    """Raises ValueError unless `value` is finite and at least 0."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} is {value}; it must be at least 0 and finite ({fix})")
+
+
+def below_one(name: str, value: float, fix: str) -> None:
+    """Raises ValueError unless `value` lies in [0, 1)."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value}; it must lie in [0, 1) ({fix})")
+
+
+def is_seed(name: str, value: int) -> None:
+    """Raises ValueError unless `value` is a seed that JAX takes."""
+    if not 0 <= value < 2**63:
+        raise ValueError(f"{name} is {value}; it must lie in 0..2^63 - 1")

@@ -1,17 +1,25 @@
 """Configuration of training: what is fitted, how it acts, how it learns. Imports no JAX."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from loomax.agents.rl.bounds import at_least_one, check_shared
+from loomax.agents.rl.bounds import (
+    at_least_one,
+    below_one,
+    check_shared,
+    is_seed,
+    not_negative,
+    positive,
+)
 from loomax.agents.rl.loss_config import (
     CreditConfig,
     GroupConfig,
     GRPOLossConfig,
     PPOLossConfig,
-    check_levels,
 )
 from loomax.agents.rl.mlp_config import MLPPolicyConfig
 from loomax.agents.rl.policy_config import PolicyConfig
+from loomax.agents.rl.unused import refuse_unused
 from loomax.envs.point_mass_config import PointMassConfig
 from loomax.envs.tabletop.config import TabletopConfig
 from loomax.models.flow_vla.sampler_config import SamplerConfig
@@ -45,6 +53,10 @@ class FitConfig:
         """
         if not self.steps:
             return
+        positive(f"{name}.lr", self.lr, "the default is 1e-3")
+        positive(f"{name}.clip_norm", self.clip_norm, "1e9 never clips")
+        below_one(f"{name}.b2", self.b2, "the default is 0.99")
+        not_negative(f"{name}.noise_std", self.noise_std, "0 plays the expert as it is")
         for field_name, size in (("batch", self.batch), ("episodes", self.episodes)):
             check_shared(f"{name}.{field_name}", size, devices)
         at_least_one(f"{name}.steps", self.steps, "0 skips the stage")
@@ -54,6 +66,17 @@ class FitConfig:
                 f"{name}.steps is {self.steps}; it must be a multiple of {name}.log_every "
                 f"({self.log_every})"
             )
+
+
+@dataclass(frozen=True)
+class DemonstrationConfig(FitConfig):
+    """The stage that imitates the expert.
+
+    Args:
+        failures: keep the episodes in which the expert failed too.
+    """
+
+    failures: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +104,8 @@ class OptimiserConfig:
     """Adam for actor and critic.
 
     Args:
+        ema: share of the old in the running average of the parameters, which is what is scored
+            and shipped; 0 takes the last parameters.
         kl_target: after an iteration the actor's learning rate is divided or multiplied by 1.5
             when the KL divergence left [target / 2, 2 target]; 0 keeps it fixed.
         critic_warmup: iterations in which only the critic learns.
@@ -96,6 +121,22 @@ class OptimiserConfig:
     critic_warmup: int = 2
     ema: float = 0.0
 
+    def validate(self) -> None:
+        """Refuses numbers out of bounds.
+
+        Raises:
+            ValueError: naming the value, the bound and the fix.
+        """
+        positive("optimiser.lr", self.lr, "the default is 1e-4")
+        positive("optimiser.critic_lr", self.critic_lr, "the default is 1e-3")
+        positive("optimiser.clip_norm", self.clip_norm, "1e9 never clips")
+        below_one("optimiser.b2", self.b2, "the default is 0.95")
+        below_one("optimiser.ema", self.ema, "0 takes the last parameters")
+        not_negative("optimiser.kl_target", self.kl_target, "0 keeps the learning rate fixed")
+        not_negative("optimiser.critic_warmup", self.critic_warmup, "0 for none")
+        at_least_one("optimiser.minibatches", self.minibatches, "1 takes the whole rollout")
+        at_least_one("optimiser.epochs", self.epochs, "1 reads every sample once")
+
 
 @dataclass(frozen=True)
 class EvalConfig:
@@ -103,6 +144,7 @@ class EvalConfig:
 
     Args:
         episodes: episodes of a score, all on seeds that training never uses.
+        seed: from which the episodes of the scores are drawn, and those of monitoring.
         every: iterations between monitoring scores (on a third set of seeds); 0 for none.
         stop_at: end training once two monitoring scores in a row reach this; above 1 never.
         video_episodes: episodes shown side by side in the before-and-after video.
@@ -113,6 +155,22 @@ class EvalConfig:
     stop_at: float = 1.1
     seed: int = 1_000_003
     video_episodes: int = 4
+
+    def validate(self, devices: int) -> None:
+        """Refuses numbers out of bounds.
+
+        Raises:
+            ValueError: naming the value, the bound and the fix.
+        """
+        check_shared("eval.episodes", self.episodes, devices)
+        not_negative("eval.every", self.every, "0 for no monitoring")
+        positive("eval.stop_at", self.stop_at, "above 1 never stops")
+        is_seed("eval.seed", self.seed)
+        if not 0 <= self.video_episodes <= self.episodes:
+            raise ValueError(
+                f"eval.video_episodes is {self.video_episodes}; it must lie in 0.."
+                f"{self.episodes}, the episodes of a score (0 makes no video)"
+            )
 
 
 @dataclass(frozen=True)
@@ -144,14 +202,13 @@ class RLConfig:
         rollout, optimiser = self.rollout, self.optimiser
         self.credit.validate()
         self.loss.validate()
-        check_levels(self.credit.level, self.loss.level)
-        if self.credit.level != "chunk":
-            raise ValueError(
-                "credit.level='action' needs a critic with a value per executed step; the flow "
-                "policies give one per chunk, so use credit.level='chunk'"
-            )
         if self.sampler.kind == "ode":
             raise ValueError("sampler.kind='ode' has no likelihood; use sde, noise or cps")
+        if self.sampler.kind != "noise" and not self.sampler.noise_level:
+            raise ValueError(
+                f"sampler.noise_level is 0, so sampler.kind={self.sampler.kind!r} has no "
+                "likelihood; the default is 0.5"
+            )
         if not 1 <= rollout.chunk <= horizon:
             raise ValueError(
                 f"rollout.chunk is {rollout.chunk}; it must lie in 1..{horizon}, the policy's "
@@ -159,13 +216,7 @@ class RLConfig:
             )
         check_shared("rollout.envs", rollout.envs, devices)
         at_least_one("rollout.calls", rollout.calls, "policy calls per iteration")
-        at_least_one("optimiser.minibatches", optimiser.minibatches, "1 takes the whole rollout")
-        at_least_one("optimiser.epochs", optimiser.epochs, "1 reads every sample once")
-        if not 0 <= optimiser.ema < 1:
-            raise ValueError(
-                f"optimiser.ema is {optimiser.ema}; it must lie in [0, 1) (0 takes the last "
-                "parameters)"
-            )
+        optimiser.validate()
         if rollout.calls % optimiser.minibatches:
             raise ValueError(
                 f"rollout.calls is {rollout.calls}; it must be a multiple of "
@@ -187,6 +238,11 @@ class RLConfig:
                 f"rollout.envs is {self.rollout.envs}; it must be a multiple of group.size "
                 f"({self.group.size})"
             )
+        if self.optimiser.critic_warmup:
+            raise ValueError(
+                f"optimiser.critic_warmup is {self.optimiser.critic_warmup}, but GRPO has no "
+                "critic; use optimiser.critic_warmup=0"
+            )
 
 
 @dataclass(frozen=True)
@@ -202,7 +258,7 @@ class TrainConfig:
     env: TabletopConfig | PointMassConfig = field(default_factory=TabletopConfig)
     policy: PolicyConfig | MLPPolicyConfig = field(default_factory=PolicyConfig)
     ground: FitConfig = field(default_factory=FitConfig)
-    sft: FitConfig = field(default_factory=FitConfig)
+    sft: DemonstrationConfig = field(default_factory=DemonstrationConfig)
     rl: RLConfig = field(default_factory=RLConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -210,8 +266,11 @@ class TrainConfig:
     checkpoint_every: int = 25
     seed: int = 0
 
-    def validate(self, devices: int) -> None:
+    def validate(self, devices: int, env: Any = None) -> None:
         """Refuses an inconsistent configuration before anything is compiled.
+
+        Args:
+            env: the environment that is used in place of `env`, if there is one.
 
         Raises:
             ValueError: naming the value, the bound and the fix.
@@ -222,13 +281,16 @@ class TrainConfig:
         self.rl.validate(horizon, shards)
         for name, fit in (("ground", self.ground), ("sft", self.sft)):
             fit.validate(name, shards)
-        check_shared("eval.episodes", self.eval.episodes, shards)
+        self.eval.validate(shards)
+        is_seed("seed", self.seed)
         at_least_one("checkpoint_every", self.checkpoint_every, "iterations between checkpoints")
         if self.iterations < 0:
             raise ValueError(
                 f"iterations is {self.iterations}; it must be at least 0 (0 only fits and scores)"
             )
-        self._validate_world()
+        self._validate_episodes(self.env.horizon if env is None else env.horizon)
+        self._validate_world(foreign=env is not None)
+        refuse_unused(self.rl, self.policy, self.eval)
 
     def check_weights(self) -> None:
         """Refuses to train behind a prefix that nothing has ever fitted.
@@ -246,14 +308,24 @@ class TrainConfig:
                 "policy.weights=random to train behind random weights all the same"
             )
 
-    def _validate_world(self) -> None:
+    def _validate_episodes(self, horizon: int) -> None:
+        """Refuses rollouts that are shorter than the one episode that they should hold."""
+        rollout = self.rl.rollout
+        if not rollout.auto_reset and rollout.calls * rollout.chunk < horizon:
+            raise ValueError(
+                f"rollout.calls is {rollout.calls}; without auto_reset an iteration plays whole "
+                f"episodes of {horizon} steps, so with rollout.chunk={rollout.chunk} it must be at "
+                f"least {-(-horizon // rollout.chunk)}"
+            )
+
+    def _validate_world(self, foreign: bool) -> None:
         """Refuses stages that the world or the policy has nothing for."""
         if isinstance(self.policy, MLPPolicyConfig) and self.ground.steps:
             raise ValueError(
                 f"ground.steps is {self.ground.steps}, but an MLP policy has no prefix to ground; "
                 "use ground.steps=0"
             )
-        if not isinstance(self.env, PointMassConfig):
+        if foreign or not isinstance(self.env, PointMassConfig):
             return
         if not isinstance(self.policy, MLPPolicyConfig):
             raise ValueError(

@@ -23,11 +23,12 @@ class Demonstrations:
 
     `asked` holds the observation of the same scene under another instruction that it allows, and
     in "pointing" where the thing then named appears in the images. The arm need not be after it,
-    so grounding learnt from `asked` cannot be read off the arm's motion.
+    so grounding learnt from `asked` cannot be read off the arm's motion. It is None where the
+    environment cannot be asked.
     """
 
     obs: Observation
-    asked: Observation
+    asked: Observation | None
     actions: Float[Array, "*n C A"]
     valid: Bool[Array, "*n C"]
     success: Bool[Array, "*n"]
@@ -67,14 +68,17 @@ class Collector:
             noise = jax.random.normal(noise_key, (batch, self.chunk, env.action_size))
             following, next_obs, outcome = venv.chunk(state, noise_std * noise)
             asked = self._ask(state, key=label_key)
-            sample = Demonstrations(obs, asked, outcome.actions, outcome.valid, outcome.success)
+            valid = outcome.valid & jnp.logical_not(outcome.broken)[:, None]
+            sample = Demonstrations(obs, asked, outcome.actions, valid, outcome.success)
             return (following, next_obs), sample
 
         _, samples = jax.lax.scan(body, venv.reset(keys), jnp.arange(self.calls))
         return samples.replace(success=jnp.broadcast_to(samples.success[-1], samples.success.shape))
 
-    def _ask(self, state: State, *, key: Key[Array, ""]) -> Observation:
+    def _ask(self, state: State, *, key: Key[Array, ""]) -> Observation | None:
         env = self.venv.env
+        if not (hasattr(env, "relabel") and hasattr(env, "pointing")):
+            return None
 
         def one(state, key):
             other = env.relabel(state, key=key)

@@ -13,7 +13,7 @@ from loomax.agents.rl.config import RLConfig
 from loomax.agents.rl.loss_config import GRPOLossConfig
 from loomax.agents.rl.losses import loss_weights
 from loomax.agents.rl.masks import chunk_valid, last_step
-from loomax.agents.rl.returns import credit, group_credit, normalise
+from loomax.agents.rl.returns import credit, group_credit
 from loomax.agents.rl.rollout import Transition
 
 
@@ -35,24 +35,35 @@ def steps_second(x: Array) -> Array:
 
 
 def estimate(config: RLConfig, steps: Transition) -> Estimates:
-    """Advantages by GAE, or by groups where the loss is GRPO's."""
+    """Advantages by GAE, or by groups where the loss is GRPO's.
+
+    Advantages of groups are used as they are: scaling them again over the rollout would move
+    those of groups with equal returns away from 0.
+    """
     reward, valid = steps_second(steps.reward), steps_second(steps.valid)
     terminated = last_step(steps.terminated, valid)
     truncated = last_step(steps.truncated, valid)
     keep = None
     if isinstance(config.loss, GRPOLossConfig):
-        per_env, keep = group_credit(config.group, reward, valid)
+        sound = jnp.logical_not(steps.broken.any(axis=0))
+        per_env, keep = group_credit(config.group, reward, valid, sound)
         advantage = jnp.broadcast_to(per_env, steps.value.shape)
         advantage = jnp.where(chunk_valid(valid), advantage, 0.0)
         target = jnp.zeros_like(advantage)
-        if config.credit.normalise:
-            mask = chunk_valid(valid) & keep
-            advantage = normalise(advantage, mask, eps=config.credit.eps)
     else:
         advantage, target = credit(
-            config.credit, reward, steps.value, steps.next_value, terminated, truncated, valid
+            config.credit,
+            reward,
+            steps.value,
+            steps.next_value,
+            terminated,
+            truncated,
+            valid,
+            steps.broken,
         )
-    done = terminated | truncated
+    # The episode of a failed environment ends with the call before.
+    fails = jnp.concatenate([steps.broken[1:], jnp.zeros_like(steps.broken[:1])])
+    done = terminated | truncated | last_step(fails, valid)
     weight = loss_weights(config.loss, config.loss.level, valid, done, keep)
     return Estimates(
         advantage=advantage,

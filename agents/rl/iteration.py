@@ -54,9 +54,8 @@ class Learner:
     def dims(self) -> Bool[Array, "H A"]:
         """Which elements of an emitted chunk reach the environment."""
         policy, env = self.actor.policy, self.actor.venv.env
-        return active_dims(
-            policy.horizon, policy.action_dim, self.config.rollout.chunk, env.active_dims
-        )
+        used = getattr(env, "active_dims", env.action_size)
+        return active_dims(policy.horizon, policy.action_dim, self.config.rollout.chunk, used)
 
     def init(self, trained: PyTree, frozen: PyTree, *, key: Key[Array, ""]) -> TrainState:
         """Fresh environments and optimiser state around given parameters."""
@@ -106,13 +105,14 @@ class Learner:
     def learn(
         self, state: TrainState, steps: Transition, estimates: Estimates, *, key: Key[Array, ""]
     ) -> tuple[TrainState, Metrics]:
-        """`epochs` passes over the rollout in minibatches."""
+        """`epochs` passes over the rollout in minibatches, then the divergence that they led to."""
         config = self.config.optimiser
         calls, envs = steps.index.shape
         orders = jax.vmap(lambda k: shuffled_calls(calls, envs, config.minibatches, key=k))(
-            jax.random.split(key, config.epochs)
+            jax.random.split(key, config.epochs + 1)
         )
-        orders = orders.reshape(-1, *orders.shape[2:])
+        # Of one more shuffle the first minibatch is a random sample of the rollout.
+        sample, orders = orders[-1, 0], orders[:-1].reshape(-1, *orders.shape[2:])
         actor_scale = jnp.where(state.step < config.critic_warmup, 0.0, state.lr_scale)
 
         def body(carry, order):
@@ -122,6 +122,8 @@ class Learner:
         trained, opt_state = carry
         last = config.minibatches
         summary = {name: values[-last:].mean() for name, values in metrics.items()}
+        _, after = self.loss(trained, (steps, estimates), sample, state)
+        summary["approx_kl"] = after["approx_kl"]
         lr_scale = adapt(config, state.lr_scale, summary["approx_kl"])
         lr_scale = jnp.where(state.step < config.critic_warmup, state.lr_scale, lr_scale)
         average = jax.tree.map(
@@ -132,30 +134,30 @@ class Learner:
         )
         return state, summary | {"lr_scale": lr_scale}
 
+    def loss(self, trained: PyTree, data: tuple, order: Array, state: TrainState) -> tuple:
+        """Loss and metrics of the calls that `order` names."""
+        batch, targets = take_calls(data, order)
+        return objective(
+            self.config,
+            self.actor.policy,
+            (trained, state.frozen),
+            (state.reference, state.frozen),
+            batch,
+            targets,
+            self.dims,
+        )
+
     def minibatch(self, carry, data, order, state: TrainState, actor_scale):
         """One optimiser step on the calls that `order` names."""
         trained, opt_state = carry
-        batch, targets = take_calls(data, order)
-
-        def loss(trained):
-            return objective(
-                self.config,
-                self.actor.policy,
-                (trained, state.frozen),
-                (state.reference, state.frozen),
-                batch,
-                targets,
-                self.dims,
-            )
-
-        grads, metrics = jax.grad(loss, has_aux=True)(trained)
+        grads, metrics = jax.grad(self.loss, has_aux=True)(trained, data, order, state)
         updates, opt_state = make_optimiser(self.config.optimiser).update(grads, opt_state, trained)
         trained = optax.apply_updates(trained, scale_actor(updates, actor_scale))
         return (trained, opt_state), metrics | {"grad_norm": optax.tree.norm(grads)}
 
 
 def experience_metrics(steps: Transition) -> Metrics:
-    """Success of the episodes that ended, reward, and environment steps of a rollout."""
+    """Of a rollout: success of the episodes that ended, reward, steps, failed environments."""
     ended = steps.terminated | steps.truncated
     episodes = jnp.maximum(ended.sum(), 1)
     return {
@@ -164,4 +166,5 @@ def experience_metrics(steps: Transition) -> Metrics:
         "reward": (steps.reward * steps.valid).sum() / episodes,
         "env_steps": steps.valid.sum().astype(jnp.float32),
         "value": steps.value.mean(),
+        "broken": steps.broken.sum().astype(jnp.float32),
     }

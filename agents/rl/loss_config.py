@@ -1,7 +1,8 @@
 """Configuration of credit assignment and of the policy losses. Imports no JAX.
 
-Granularity of a log-probability, an advantage or a value: "chunk" (one for all executed actions
-of a policy call), "action" (one per executed step), "token" (one per element of an action).
+Granularity of a probability ratio: "chunk" (one for all executed actions of a policy call),
+"action" (one per executed step), "token" (one per element of an action). Advantages and values
+are one per policy call.
 
 Every field is honoured by `returns.py` or `losses.py`, or refused by `validate`.
 """
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Level = Literal["chunk", "action", "token"]
-CreditLevel = Literal["chunk", "action"]
 Reduction = Literal["sum", "mean"]
 Bootstrap = Literal["truncation", "always", "none"]
 KLEstimator = Literal["k1", "k2", "k3"]
@@ -42,18 +42,17 @@ def _coefficient(name: str, value: float) -> None:
 class CreditConfig:
     """From rewards and values to advantages and value targets (generalised advantages).
 
+    A policy call is one step of the decision process; its reward is the sum over executed steps.
+
     Args:
-        level: "chunk" makes a policy call one step of the decision process (its reward is the sum
-            over executed steps); "action" makes every executed step one.
-        gamma: discount per step of that level.
-        lam: trace decay per step of that level.
+        gamma: discount per policy call.
+        lam: trace decay per policy call.
         bootstrap: which ends of episodes are continued by the value of the final observation:
             those by time limit ("truncation"), all ("always"), or no end ("none").
         normalise: scale advantages to mean 0 and standard deviation 1 over all valid entries.
         eps: added to that standard deviation.
     """
 
-    level: CreditLevel = "chunk"
     gamma: float = 0.99
     lam: float = 0.95
     bootstrap: Bootstrap = "truncation"
@@ -62,7 +61,6 @@ class CreditConfig:
 
     def validate(self) -> None:
         """Raises ValueError for a field out of bounds."""
-        _choice("credit.level", self.level, ("chunk", "action"))
         _choice("credit.bootstrap", self.bootstrap, ("truncation", "always", "none"))
         for name, value in (("credit.gamma", self.gamma), ("credit.lam", self.lam)):
             _require(0 <= value <= 1, name, value, "in [0, 1]", "typical values are 0.95 to 0.99")
@@ -185,10 +183,3 @@ class PPOLossConfig(PolicyLossConfig):
 @dataclass(frozen=True)
 class GRPOLossConfig(PolicyLossConfig):
     """The clipped surrogate with group advantages and no critic."""
-
-
-def check_levels(credit: str, ratio: str) -> None:
-    """Raises ValueError if advantages are finer than the probability ratios that they weigh."""
-    finer = credit == "action" and ratio == "chunk"
-    fix = 'set loss.level to "action" or "token", or credit.level to "chunk"'
-    _require(not finer, "credit.level", credit, 'no finer than loss.level="chunk"', fix)

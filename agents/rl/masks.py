@@ -128,22 +128,26 @@ def group_filter(
     group_size: int,
     low: float | None = None,
     high: float | None = None,
+    sound: Bool[Array, " B"] | None = None,
 ) -> Bool[Array, " B"]:
     """Keeps the members of groups whose mean return is in [low, high]; None is no bound.
 
-    Groups are neighbours: environments 0 to group_size - 1 are the first.
+    Groups are neighbours: environments 0 to group_size - 1 are the first. The mean is over those
+    that are `sound` (None: all).
 
     Raises:
         ValueError: if the environments do not divide into groups.
     """
     check_groups(returns.shape[0], group_size)
     # Sums, not means: 9 successes of 10 must not exceed 0.9 by the rounding of a division.
-    total = returns.reshape(-1, group_size).sum(axis=1)
+    sound = jnp.ones(returns.shape, bool) if sound is None else sound
+    total = jnp.where(sound, returns, 0.0).reshape(-1, group_size).sum(axis=1)
+    count = sound.reshape(-1, group_size).sum(axis=1)
     keep = jnp.ones(total.shape, bool)
     if low is not None:
-        keep &= total >= low * group_size
+        keep &= total >= low * count
     if high is not None:
-        keep &= total <= high * group_size
+        keep &= total <= high * count
     return jnp.repeat(keep, group_size, total_repeat_length=returns.shape[0])
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from loomax.agents.rl.bounds import at_least_one
+
 
 @dataclass(frozen=True)
 class MLPPolicyConfig:
@@ -10,6 +12,10 @@ class MLPPolicyConfig:
     horizon: int = 2
     action_dim: int = 2
     width: int = 64
+
+    def __post_init__(self):
+        for name in ("horizon", "action_dim", "width"):
+            at_least_one(f"policy.{name}", getattr(self, name), "see --help")
 
     def check(self, action_size: int) -> None:
         """Refuses a policy whose actions do not cover those of an environment.

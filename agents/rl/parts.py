@@ -12,6 +12,7 @@ from loomax.agents.rl.evaluate import Evaluator
 from loomax.agents.rl.iteration import Learner, TrainState
 from loomax.agents.rl.mlp_config import MLPPolicyConfig
 from loomax.agents.rl.mlp_policy import make_mlp_policy
+from loomax.agents.rl.needs import check_env
 from loomax.agents.rl.policy import FlowPolicy
 from loomax.agents.rl.rollout import Actor
 from loomax.agents.rl.vla_policy import make_vla_policy
@@ -67,17 +68,21 @@ def with_shardings(shapes: Any, shardings: Any) -> Any:
     )
 
 
-def build(config: TrainConfig, mesh: Mesh | None = None) -> Parts:
+def build(config: TrainConfig, mesh: Mesh | None = None, env: Env | None = None) -> Parts:
     """Makes the parts; parameters are not drawn yet.
 
     Args:
         mesh: devices to use instead of all local ones in the shape that the config says.
+        env: an environment to use instead of the one that `config.env` describes.
 
     Raises:
-        ValueError: if the policy does not fit the environment.
+        ValueError: if the policy does not fit the environment, or the environment lacks what a
+            stage needs.
     """
     mesh = make_mesh(config.mesh) if mesh is None else mesh
-    env = make(config.env)
+    given = env is not None
+    env = make(config.env) if env is None else env
+    check_env(env, config, stepped=given)
     visual = not isinstance(config.policy, MLPPolicyConfig)
     make_policy = make_vla_policy if visual else make_mlp_policy
     policy, _ = make_policy(config.policy, config.rl.sampler, env)
@@ -94,9 +99,10 @@ def build(config: TrainConfig, mesh: Mesh | None = None) -> Parts:
     final_images = visual and policy.critic != "privileged"
     venv = VectorEnv(env, mesh, images=visual, final_images=final_images)
     actor = Actor(policy, venv, config.rl.sampler, rollout.chunk, rollout.store_context)
+    scored = env.held_out() if hasattr(env, "held_out") else env
     evaluator = Evaluator(
         policy,
-        VectorEnv(env, mesh, images=visual, trace=config.eval.video_episodes > 0),
+        VectorEnv(scored, mesh, images=visual, trace=config.eval.video_episodes > 0),
         chunks=-(-env.horizon // rollout.chunk),
         chunk=rollout.chunk,
         steps=config.rl.sampler.steps,

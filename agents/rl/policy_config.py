@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from loomax.agents.rl.bounds import at_least_one
 from loomax.models.flow_vla.config import FlowVLAConfig, tiny
 
 
@@ -25,6 +26,13 @@ class PolicyConfig:
     noise_hidden: tuple[int, ...] = (64,)
     detach_critic: bool = True
     weights: Literal["fitted", "random"] = field(default="fitted", metadata={"absent": "random"})
+
+    def __post_init__(self):
+        if self.critic not in ("suffix", "prefix", "privileged"):
+            raise ValueError(f"policy.critic is {self.critic!r}; use suffix, prefix or privileged")
+        for name in ("critic_hidden", "noise_hidden"):
+            for width in getattr(self, name):
+                at_least_one(f"policy.{name}", width, "or leave the layer out")
 
     def check(self, action_size: int, proprio_size: int) -> None:
         """Refuses a model that is too narrow for an environment.

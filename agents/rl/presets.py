@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from loomax.agents.rl.config import (
+    DemonstrationConfig,
     EvalConfig,
     FitConfig,
     OptimiserConfig,
@@ -31,7 +32,7 @@ def quickstart() -> TrainConfig:
         policy=PolicyConfig(model=tabletop_model(), critic="privileged"),
         # Loud noise, so that the prefix also sees displaced cubes and missed grasps.
         ground=FitConfig(episodes=1536, noise_std=0.5, steps=1500, batch=128, lr=1e-3),
-        sft=FitConfig(episodes=64, noise_std=0.1, steps=1000, batch=128, lr=1e-3),
+        sft=DemonstrationConfig(episodes=64, noise_std=0.1, steps=1000, batch=128, lr=1e-3),
         rl=RLConfig(
             rollout=RolloutConfig(envs=256, calls=8, chunk=5),
             sampler=SamplerConfig(kind="sde", steps=4, noise_level=0.5),
@@ -50,9 +51,10 @@ def debug() -> TrainConfig:
     return TrainConfig(
         name="debug",
         env=TabletopConfig(task="pick", horizon=8, cubes=2, image_size=16, wrist_size=8),
-        policy=PolicyConfig(model=models.debug(), critic_hidden=(16,), noise_hidden=(8,)),
+        policy=PolicyConfig(model=models.debug(), critic_hidden=(16,)),
         ground=FitConfig(episodes=16, steps=2, batch=16, log_every=1),
-        sft=FitConfig(episodes=16, steps=2, batch=16, log_every=1),
+        # In so few steps no demonstration succeeds.
+        sft=DemonstrationConfig(episodes=16, steps=2, batch=16, log_every=1, failures=True),
         rl=RLConfig(
             rollout=RolloutConfig(envs=16, calls=2, chunk=4),
             sampler=SamplerConfig(kind="sde", steps=2),
@@ -108,7 +110,9 @@ def pi0_tabletop() -> TrainConfig:
         policy=PolicyConfig(model=pi0_model(), critic="suffix", critic_hidden=(512, 256, 128)),
         # A pretrained vision-language model needs no grounding.
         ground=FitConfig(steps=0),
-        sft=FitConfig(episodes=128, noise_std=0.1, steps=2000, batch=256, lr=2.5e-5, b2=0.95),
+        sft=DemonstrationConfig(
+            episodes=128, noise_std=0.1, steps=2000, batch=256, lr=2.5e-5, b2=0.95
+        ),
         rl=RLConfig(
             rollout=RolloutConfig(envs=512, calls=16, chunk=5, store_context=False),
             sampler=SamplerConfig(kind="sde", steps=4, noise_level=0.5),

@@ -31,14 +31,21 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of a training run; written as result.json."""
+    """Outcome of a training run; written as result.json.
+
+    Attributes:
+        success_shuffled_instructions: with one of the other instructions in every episode; None
+            where there is only one.
+        success_black_images: None for a policy that is shown no images.
+        episodes: of every success.
+    """
 
     success_before: float
     success_after: float
     ci95_before: tuple[float, float]
     ci95_after: tuple[float, float]
-    success_shuffled_instructions: float
-    success_black_images: float
+    success_shuffled_instructions: float | None
+    success_black_images: float | None
     episodes: int
     wall_s: float
     env_steps: int

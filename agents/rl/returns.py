@@ -23,28 +23,6 @@ from loomax.agents.rl.masks import (
 )
 
 
-def following_values(
-    values: Float[Array, "T *C B"],
-    last: Float[Array, " B"],
-    final: Float[Array, "T B"],
-    done: Bool[Array, "T *C B"],
-) -> Float[Array, "T *C B"]:
-    """`next_values` from the values along a rollout.
-
-    Args:
-        values: of the observation before each step.
-        last: of the observation after the rollout.
-        final: of the observation on which each chunk ended, before any reset; read only where
-            the chunk holds an end.
-        done: True at the step that ends an episode.
-    """
-    same_shapes(values=values, done=done)
-    flat = values.reshape(-1, values.shape[-1])
-    along = jnp.concatenate([flat[1:], last[None]]).reshape(values.shape)
-    ended = final if values.ndim == 2 else final[:, None, :]
-    return jnp.where(done, ended, along)
-
-
 def gae(
     rewards: Float[Array, "T B"],
     values: Float[Array, "T B"],
@@ -55,6 +33,7 @@ def gae(
     lam: float,
     *,
     valid: Bool[Array, "T B"] | None = None,
+    cut: Bool[Array, "T B"] | None = None,
     bootstrap: Bootstrap = "truncation",
 ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
     """Generalised advantages and returns (advantage + value).
@@ -64,6 +43,8 @@ def gae(
 
     Args:
         valid: steps that were taken; others are skipped, whatever they hold, and get 0.
+        cut: steps that are not valid and after which another episode begins: what is before them
+            ends like the rollout does.
         bootstrap: which ends keep V(next_t): "truncation" those that are truncated and not
             terminated, "always" all, "none" no end.
 
@@ -77,8 +58,10 @@ def gae(
         terminated=terminated,
         truncated=truncated,
         valid=valid,
+        cut=cut,
     )
     valid = jnp.ones_like(terminated) if valid is None else valid
+    cut = jnp.zeros_like(terminated) if cut is None else cut
     done = terminated | truncated
     ends = {"truncation": terminated, "always": jnp.zeros_like(done), "none": done}
     if bootstrap not in ends:
@@ -88,82 +71,50 @@ def gae(
     delta = jnp.where(valid, rewards, 0.0) + gamma * following - values
 
     def step(ahead, now):
-        delta, done, valid = now
+        delta, done, valid, cut = now
         advantage = delta + gamma * lam * jnp.where(done, 0.0, ahead)
-        return jnp.where(valid, advantage, ahead), jnp.where(valid, advantage, 0.0)
+        passed = jnp.where(cut, 0.0, ahead)
+        return jnp.where(valid, advantage, passed), jnp.where(valid, advantage, 0.0)
 
     start = jnp.zeros_like(delta[0])
-    advantages = jax.lax.scan(step, start, (delta, done, valid), reverse=True)[1]
+    advantages = jax.lax.scan(step, start, (delta, done, valid, cut), reverse=True)[1]
     return advantages, advantages + values
-
-
-def gae_actions(
-    rewards: Float[Array, "T C B"],
-    values: Float[Array, "T C B"],
-    next_values: Float[Array, "T C B"],
-    terminated: Bool[Array, "T C B"],
-    truncated: Bool[Array, "T C B"],
-    gamma: float,
-    lam: float,
-    *,
-    valid: Bool[Array, "T C B"],
-    bootstrap: Bootstrap = "truncation",
-) -> tuple[Float[Array, "T C B"], Float[Array, "T C B"]]:
-    """`gae` with every executed step as one step; gamma and lam act per executed step."""
-    same_shapes(
-        rewards=rewards,
-        values=values,
-        next_values=next_values,
-        terminated=terminated,
-        truncated=truncated,
-        valid=valid,
-    )
-    flat = lambda x: x.reshape(-1, x.shape[-1])  # noqa: E731
-    both = gae(
-        flat(rewards),
-        flat(values),
-        flat(next_values),
-        flat(terminated),
-        flat(truncated),
-        gamma,
-        lam,
-        valid=flat(valid),
-        bootstrap=bootstrap,
-    )
-    return both[0].reshape(rewards.shape), both[1].reshape(rewards.shape)
 
 
 def credit(
     config: CreditConfig,
     rewards: Float[Array, "T C B"],
-    values: Float[Array, "T *C B"],
-    next_values: Float[Array, "T *C B"],
+    values: Float[Array, "T B"],
+    next_values: Float[Array, "T B"],
     terminated: Bool[Array, "T C B"],
     truncated: Bool[Array, "T C B"],
     valid: Bool[Array, "T C B"],
-) -> tuple[Float[Array, "T *C B"], Float[Array, "T *C B"]]:
-    """Advantages (normalised if the config says so) and value targets, at the config's level.
+    cut: Bool[Array, "T B"] | None = None,
+) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
+    """Advantages (normalised if the config says so) and value targets, one per policy call.
 
     Args:
-        values, next_values: [T, B] at level "chunk", [T, C, B] at level "action".
+        cut: see `gae`.
 
     Raises:
-        ValueError: for a refused config or shapes that do not fit its level.
+        ValueError: for a refused config or unequal shapes.
     """
     config.validate()
     same_shapes(rewards=rewards, terminated=terminated, truncated=truncated, valid=valid)
-    options = {"gamma": config.gamma, "lam": config.lam, "bootstrap": config.bootstrap}
-    if config.level == "chunk":
-        live = chunk_valid(valid)
-        ends = ((flag & valid).any(axis=1) for flag in (terminated, truncated))
-        reward = chunk_sum(rewards, valid)
-        same_shapes(chunk_rewards=reward, values=values, next_values=next_values)
-        advantages, targets = gae(reward, values, next_values, *ends, valid=live, **options)
-    else:
-        live = valid
-        same_shapes(rewards=rewards, values=values, next_values=next_values)
-        inputs = (rewards, values, next_values, terminated, truncated)
-        advantages, targets = gae_actions(*inputs, valid=live, **options)
+    live, reward = chunk_valid(valid), chunk_sum(rewards, valid)
+    same_shapes(chunk_rewards=reward, values=values, next_values=next_values)
+    ends = ((flag & valid).any(axis=1) for flag in (terminated, truncated))
+    advantages, targets = gae(
+        reward,
+        values,
+        next_values,
+        *ends,
+        gamma=config.gamma,
+        lam=config.lam,
+        valid=live,
+        cut=cut,
+        bootstrap=config.bootstrap,
+    )
     if config.normalise:
         advantages = normalise(advantages, live, eps=config.eps)
     return advantages, targets
@@ -199,11 +150,14 @@ def group_advantages(
     eps: float = 1e-6,
     low: float | None = None,
     high: float | None = None,
+    sound: Bool[Array, " B"] | None = None,
 ) -> tuple[Float[Array, " B"], Bool[Array, " B"]]:
     """(R - mean) / (std + eps) within groups of neighbours, with the unbiased std.
 
     Args:
         low, high: groups with a mean return outside get advantage 0 and are not kept.
+        sound: episodes that count; others get advantage 0, are not kept, and the rest of their
+            group is compared as if they had not been. None counts all.
 
     Returns:
         Advantages and which environments are kept.
@@ -212,21 +166,28 @@ def group_advantages(
         ValueError: if the environments do not divide into groups of at least two.
     """
     check_groups(returns.shape[0], group_size)
-    groups = returns.reshape(-1, group_size)
+    sound = jnp.ones(returns.shape, bool) if sound is None else sound
+    groups, live = returns.reshape(-1, group_size), sound.reshape(-1, group_size)
+    count = live.sum(axis=1, keepdims=True)
     # Relative to a member, so that equal returns centre to exactly 0 whatever their size;
     # rounding of the mean would otherwise be blown up by the division.
-    offset = groups - groups[:, :1]
-    centred = offset - offset.mean(axis=1, keepdims=True)
-    std = jnp.sqrt((centred * centred).sum(axis=1, keepdims=True) / (group_size - 1))
-    keep = group_filter(returns, group_size, low, high)
+    first = jnp.take_along_axis(groups, jnp.argmax(live, axis=1, keepdims=True), axis=1)
+    offset = jnp.where(live, groups - first, 0.0)
+    mean = offset.sum(axis=1, keepdims=True) / jnp.maximum(count, 1)
+    centred = jnp.where(live, offset - mean, 0.0)
+    std = jnp.sqrt((centred * centred).sum(axis=1, keepdims=True) / jnp.maximum(count - 1, 1))
+    keep = sound & group_filter(returns, group_size, low, high, sound)
     return jnp.where(keep, (centred / (std + eps)).reshape(-1), 0.0), keep
 
 
 def group_credit(
-    config: GroupConfig, rewards: Float[Array, "T C B"], valid: Bool[Array, "T C B"]
+    config: GroupConfig,
+    rewards: Float[Array, "T C B"],
+    valid: Bool[Array, "T C B"],
+    sound: Bool[Array, " B"] | None = None,
 ) -> tuple[Float[Array, " B"], Bool[Array, " B"]]:
     """`group_advantages` of episode returns as the config says; see there."""
     config.validate()
     returns = episode_returns(rewards, valid)
     bounds = {"low": config.filter_low, "high": config.filter_high}
-    return group_advantages(returns, config.size, eps=config.eps, **bounds)
+    return group_advantages(returns, config.size, eps=config.eps, sound=sound, **bounds)

@@ -36,7 +36,8 @@ class Transition:
     """A policy call and the chunk that it led to; leading axes [T, B] after a rollout.
 
     `source` is what the update conditions on: the encoded context, or the raw observation when
-    the prefix is to be encoded again.
+    the prefix is to be encoded again. `broken` marks calls whose environment failed (see
+    `VectorEnv`); none of their steps is valid.
     """
 
     source: PyTree
@@ -51,6 +52,7 @@ class Transition:
     terminated: Bool[Array, " B"]
     truncated: Bool[Array, " B"]
     success: Bool[Array, " B"]
+    broken: Bool[Array, " B"]
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,12 @@ class Actor:
             acted = self.act(params, obs, key=act_key)
             actions = acted.chain[:, -1, : self.chunk, : self.venv.env.action_size]
             keys = jax.random.split(reset_key, batch) if auto_reset else None
+            # An episode that is over although it has just been reset could not begin.
+            stillborn = state.done.astype(bool) & (auto_reset | (t == 0))
             state, following, outcome = self.venv.chunk(state, jnp.clip(actions, -1, 1), keys)
             final_value = self._final_value(params, outcome, acted.value, key=final_key)
-            step = self._transition(obs, acted, outcome, final_value)
+            broken = outcome.broken | stillborn
+            step = self._transition(obs, acted, outcome, final_value, broken)
             return (state, following), step
 
         (state, obs), steps = jax.lax.scan(body, (state, obs), jnp.arange(calls))
@@ -133,7 +138,9 @@ class Actor:
             outcome.final_obs,
         )
 
-    def _transition(self, obs, acted: Acted, outcome: ChunkOutcome, final_value) -> Transition:
+    def _transition(
+        self, obs, acted: Acted, outcome: ChunkOutcome, final_value, broken
+    ) -> Transition:
         return Transition(
             source=acted.context if self.store_context else obs,
             privileged=obs["privileged"],
@@ -143,8 +150,9 @@ class Actor:
             value=acted.value,
             next_value=final_value,
             reward=outcome.reward,
-            valid=outcome.valid,
+            valid=outcome.valid & jnp.logical_not(broken)[:, None],
             terminated=outcome.terminated,
             truncated=outcome.truncated,
             success=outcome.success,
+            broken=broken,
         )

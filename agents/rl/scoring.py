@@ -45,6 +45,8 @@ def read_config(run_dir: Path) -> TrainConfig:
         ValueError: for fields that no configuration has.
     """
     held = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    # Older runs say so in a field; there is no other level.
+    held["rl"]["credit"].pop("level", None)
     env = class_of((TabletopConfig, PointMassConfig), held["env"], "env")
     policy = class_of((PolicyConfig, MLPPolicyConfig), held["policy"], "policy")
     loss = class_of((PPOLossConfig, GRPOLossConfig), held["rl"]["loss"], "rl.loss")
@@ -70,24 +72,26 @@ def newest_params(trainer: Trainer) -> tuple[str, Any]:
     return "before RL", tuned[1]
 
 
-def evaluate_checkpoint(run_dir: Path, episodes: int, seed: int) -> dict[str, Score]:
-    """Prints and returns the success of a run's newest policy, and of both controls.
+def evaluate_checkpoint(run_dir: Path, episodes: int, seed: int | None = None) -> dict[str, Score]:
+    """Prints and returns the success of a run's newest policy, and of the controls.
 
     Args:
-        seed: of the held-out episodes. The configuration's own eval.seed and eval.episodes give
-            the episodes that training reports at its end.
+        seed: from which all held-out episodes are drawn; None takes the run's own eval.seed, with
+            which (and with eval.episodes) they are those that training reports at its end.
 
     Raises:
         ValueError: if the episodes do not divide over the devices, or nothing can be restored.
     """
     check_shared("episodes", episodes, jax.device_count())
     config = read_config(run_dir)
+    seed = config.eval.seed if seed is None else seed
     scored = replace(config.eval, episodes=episodes, seed=seed, video_episodes=0)
+    scored.validate(jax.device_count())
     trainer = Trainer(replace(config, eval=scored), run_dir)
     name, params = newest_params(trainer)
     scores = {
         name if not index else f"{name}, {control}": trainer.score(params, HELD_OUT, index)
-        for index, control in enumerate(CONTROLS)
+        for index, control in ((i, CONTROLS[i]) for i in (0, *trainer.controls))
     }
     say(table(scores))
     return scores

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from loomax.agents.rl.policy import FlowPolicy
+from loomax.models.flow_vla.loss import noisy_actions, sample_time
 
 
 def pad_actions(
@@ -31,9 +32,10 @@ def flow_matching_loss(
 ) -> Float[Array, ""]:
     """Mean squared error of the velocity at t ~ 0.001 + 0.999 Beta(1.5, 1) (pi0, section IV)."""
     time_key, noise_key = jax.random.split(key)
-    t = 0.001 + 0.999 * jax.random.beta(time_key, 1.5, 1.0, actions.shape[:1])
+    t = sample_time(actions.shape[0], key=time_key)
     noise = jax.random.normal(noise_key, actions.shape)
-    spread = t[:, None, None]
-    velocity, _ = policy.velocity(params, context, spread * noise + (1 - spread) * actions, t)
-    error = jnp.square(velocity - (noise - actions)) * mask
+    x, target = noisy_actions(actions, noise, t)
+    velocity, _ = policy.velocity(params, context, x, t)
+    # where, not a product: what is not real may hold anything.
+    error = jnp.where(mask > 0, jnp.square(velocity - target), 0.0)
     return error.sum() / jnp.maximum(mask.sum(), 1.0)

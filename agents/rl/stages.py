@@ -11,13 +11,14 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from loomax.agents.rl.config import FitConfig
+from loomax.agents.rl.config import DemonstrationConfig, FitConfig
 from loomax.agents.rl.demos import Collector, Demonstrations, flatten
 from loomax.agents.rl.fit import Fitter, Loss
 from loomax.agents.rl.grounding import grounding_loss
 from loomax.agents.rl.parts import Parts
 from loomax.agents.rl.sft import flow_matching_loss, pad_actions
 from loomax.runtime.compile import physics_options
+from loomax.runtime.distributed import say
 
 Log = Callable[[int, dict[str, float]], Any]
 ENCODE_BATCH = 128
@@ -55,18 +56,36 @@ class Stages:
         collector = Collector(parts.venv, -(-parts.env.horizon // chunk), chunk)
         return cls(parts, jax.jit(collector, compiler_options=physics_options()))
 
-    def gather(self, config: FitConfig, *, key: Key[Array, ""]) -> Demonstrations:
-        """Scripted episodes as flat samples, without chunks after an episode's end."""
+    def gather(
+        self, config: FitConfig, failures: bool = True, *, key: Key[Array, ""]
+    ) -> Demonstrations:
+        """Scripted episodes as flat samples, without chunks after an episode's end.
+
+        Args:
+            failures: keep the episodes in which the expert failed.
+
+        Raises:
+            ValueError: failures are left out, and there is nothing else.
+        """
         batch = self.parts.learner.config.rollout.envs
-        rounds, left = [], config.episodes
+        rounds, left, solved = [], config.episodes, 0
         for index in range(-(-config.episodes // batch)):
             episodes_key, noise_key = jax.random.split(jax.random.fold_in(key, index))
             keys = jax.random.split(episodes_key, batch)
             samples = jax.device_get(self.collect(keys, config.noise_std, key=noise_key))
+            solved += int(samples.success[0, :left].sum())
             rounds.append(flatten(jax.tree.map(lambda x, n=left: x[:, :n], samples)))
             left -= batch
         samples = jax.tree.map(lambda *x: np.concatenate(x), *rounds)
         kept = samples.valid[:, 0]
+        if not failures:
+            kept = kept & samples.success
+            say(f"{solved} of {config.episodes} demonstrations succeeded and are used")
+            if not solved:
+                raise ValueError(
+                    f"none of {config.episodes} demonstrations succeeded: there is nothing to "
+                    "imitate; give more or a longer env.horizon, or use sft.failures=True"
+                )
         return jax.tree.map(lambda x: x[kept], samples)
 
     def encode(self, params: PyTree, obs: PyTree) -> PyTree:
@@ -99,13 +118,13 @@ class Stages:
         return trained, fitter.run(frozen, data, fixed=trained, on_log=on_log, key=fit_key)
 
     def fine_tune(
-        self, config: FitConfig, params: tuple, *, on_log: Log, key: Key[Array, ""]
+        self, config: DemonstrationConfig, params: tuple, *, on_log: Log, key: Key[Array, ""]
     ) -> tuple:
         """Fits the action expert to demonstrations by flow matching; returns (trained, frozen)."""
         trained, frozen = params
         policy = self.parts.policy
         data_key, fit_key = jax.random.split(key)
-        samples = self.gather(config, key=data_key)
+        samples = self.gather(config, config.failures, key=data_key)
         source = samples.obs
         if self.parts.actor.store_context:
             source = self.encode(params, source)

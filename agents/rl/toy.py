@@ -6,6 +6,7 @@ Imports no JAX.
 from typing import Literal
 
 from loomax.agents.rl.config import (
+    DemonstrationConfig,
     EvalConfig,
     FitConfig,
     OptimiserConfig,
@@ -13,10 +14,13 @@ from loomax.agents.rl.config import (
     RolloutConfig,
     TrainConfig,
 )
-from loomax.agents.rl.loss_config import GRPOLossConfig, PPOLossConfig
+from loomax.agents.rl.loss_config import CreditConfig, GRPOLossConfig, PPOLossConfig
 from loomax.agents.rl.mlp_config import MLPPolicyConfig
 from loomax.envs.point_mass_config import PointMassConfig
 from loomax.models.flow_vla.sampler_config import SamplerConfig
+
+LEARNED_STD = {"std_min": 0.15, "std_max": 0.3}
+CRITIC = {"critic_lr": 3e-3, "critic_warmup": 2}
 
 
 def point_mass(
@@ -35,12 +39,14 @@ def point_mass(
         env=env,
         policy=MLPPolicyConfig(horizon=chunk),
         ground=FitConfig(steps=0),
-        sft=FitConfig(steps=0),
+        sft=DemonstrationConfig(steps=0),
         rl=RLConfig(
             rollout=RolloutConfig(envs=256, calls=calls, chunk=chunk, auto_reset=not grpo),
-            sampler=SamplerConfig(kind=kind, std_min=0.15, std_max=0.3),
+            sampler=SamplerConfig(kind=kind, **(LEARNED_STD if kind == "noise" else {})),
+            # A time limit counts as failure.
+            credit=CreditConfig() if grpo else CreditConfig(bootstrap="none"),
             loss=GRPOLossConfig() if grpo else PPOLossConfig(),
-            optimiser=OptimiserConfig(lr=1e-3, critic_lr=3e-3, critic_warmup=0 if grpo else 2),
+            optimiser=OptimiserConfig(lr=1e-3, **({"critic_warmup": 0} if grpo else CRITIC)),
         ),
         eval=EvalConfig(video_episodes=0),
     )

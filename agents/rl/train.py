@@ -27,6 +27,7 @@ from loomax.agents.rl.report import (
 )
 from loomax.agents.rl.stages import Stages
 from loomax.agents.rl.video import before_and_after
+from loomax.envs.types import Env
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.compile import physics_options
 from loomax.runtime.distributed import leads, say
@@ -42,9 +43,9 @@ SUPERVISED = (("ground", Stages.ground), ("sft", Stages.fine_tune))
 class Trainer:
     """What the stages of one run share: parts, compiled programs, checkpoints and clock."""
 
-    def __init__(self, config: TrainConfig, run_dir: Path):
+    def __init__(self, config: TrainConfig, run_dir: Path, env: Env | None = None):
         self.config, self.run_dir = config, run_dir
-        self.parts = build(config)
+        self.parts = build(config, env=env)
         self.stages = Stages.of(self.parts)
         self.key = jax.random.key(config.seed)
         self.start, self.spent = time.monotonic(), 0.0
@@ -61,11 +62,14 @@ class Trainer:
         return self.spent + time.monotonic() - self.start
 
     def writer(self) -> MetricsWriter:
-        """Metrics that go on after the newest checkpoint."""
-        step = self.checkpoints.latest_step()
-        if step is None and self.tuned.steps():
+        """Metrics that go on after the newest checkpoint; rows of work since then are dropped."""
+        step, done = self.checkpoints.latest_step(), self.tuned.latest_step()
+        if step is None and done is not None:
             step = 0
-        return MetricsWriter(self.run_dir, step, counted=("rl/", "eval/"), enabled=leads())
+        # Of a stage that did not end nothing is left.
+        again = tuple(f"{name}/" for name, _ in SUPERVISED[done or 0 :])
+        counted = ("rl/", "eval/")
+        return MetricsWriter(self.run_dir, step, counted=counted, again=again, enabled=leads())
 
     def key_of(self, purpose: str) -> jax.Array:
         """A key of its own for every purpose."""
@@ -76,13 +80,20 @@ class Trainer:
     def evaluate(self, params: Any, seeds: int, control: int = 0) -> Evaluation:
         """One episode on each seed of a set that training never uses."""
         key = jax.random.fold_in(jax.random.key(self.config.eval.seed), seeds)
-        keys = jax.random.split(key, self.config.eval.episodes)
-        return self.scorer(params, keys, jnp.int32(control), key=key)
+        # Folding a number in gives what splitting has at its place: two keys, two streams.
+        episodes_key, noise_key = jax.random.split(key)
+        keys = jax.random.split(episodes_key, self.config.eval.episodes)
+        return self.scorer(params, keys, jnp.int32(control), key=noise_key)
 
     def score(self, params: Any, seeds: int, control: int = 0) -> Score:
         """Success of `evaluate`."""
-        success = np.asarray(self.evaluate(params, seeds, control).success)
-        return Score(int(success.sum()), success.size)
+        return score_of(self.evaluate(params, seeds, control))
+
+    @property
+    def controls(self) -> list[int]:
+        """Controls that change what this policy is shown in this world."""
+        told, seen = len(self.parts.env.instructions) > 1, self.parts.evaluator.venv.images
+        return [index for index, applies in ((1, told), (2, seen)) if applies]
 
     # ------------------------------------------------------------------- supervised stages
 
@@ -180,24 +191,22 @@ class Trainer:
     # ------------------------------------------------------------------------------ report
 
     def report(self, before: Any, state: TrainState, notes: dict) -> Result:
-        """Scores before and after on held-out seeds, both controls, and all artefacts."""
+        """Scores before and after on held-out seeds, the controls, and all artefacts."""
         config, after = self.config, final_params(state)
         episodes = {"before RL": self.evaluate(before, HELD_OUT)}
         episodes["after RL"] = self.evaluate(after, HELD_OUT)
-        for index, name in enumerate(CONTROLS[1:], start=1):
-            episodes[f"after RL, {name}"] = self.evaluate(after, HELD_OUT, index)
-        scores = {
-            name: Score(int(np.asarray(e.success).sum()), e.success.size)
-            for name, e in episodes.items()
-        }
-        first, last, shuffled, black = scores.values()
+        for index in self.controls:
+            episodes[f"after RL, {CONTROLS[index]}"] = self.evaluate(after, HELD_OUT, index)
+        scores = {name: score_of(played) for name, played in episodes.items()}
+        first, last = scores["before RL"], scores["after RL"]
+        told, black = (scores.get(f"after RL, {name}") for name in CONTROLS[1:])
         result = Result(
             success_before=first.rate,
             success_after=last.rate,
             ci95_before=first.interval,
             ci95_after=last.interval,
-            success_shuffled_instructions=shuffled.rate,
-            success_black_images=black.rate,
+            success_shuffled_instructions=told and told.rate,
+            success_black_images=black and black.rate,
             episodes=last.trials,
             wall_s=self.wall_s,
             env_steps=notes["env_steps"],
@@ -225,9 +234,18 @@ class Trainer:
         learning_curves(paths["metrics"], paths["learning curves"])
         count = config.eval.video_episodes
         if count:
-            paths["video"] = before_and_after(config.env, before, after, paths["video"], count)
+            env = self.parts.evaluator.venv.env
+            paths["video"] = before_and_after(env, before, after, paths["video"], count)
         write_result(paths["result"], result)
         return paths
+
+
+def score_of(played: Evaluation) -> Score:
+    """Successes out of episodes; those of environments that failed count as not solved."""
+    broken = int(np.asarray(played.broken).sum())
+    if broken:
+        say(f"{broken} of {played.broken.size} episodes ended in a state that is not finite")
+    return Score(int(np.asarray(played.success).sum()), played.success.size)
 
 
 def final_params(state: TrainState) -> tuple[Any, Any]:
@@ -235,17 +253,21 @@ def final_params(state: TrainState) -> tuple[Any, Any]:
     return state.average, state.frozen
 
 
-def train(config: TrainConfig, run_dir: Path) -> Result:
+def train(config: TrainConfig, run_dir: Path, env: Env | None = None) -> Result:
     """Runs (or goes on with) a training run in `run_dir` and returns its result.
 
+    Args:
+        env: any environment in place of the one that `config.env` describes.
+
     Raises:
-        ValueError: if the configuration is inconsistent (value, bound and fix are named).
+        ValueError: if the configuration is inconsistent (value, bound and fix are named), or if
+            the environment lacks something that a stage needs.
     """
     config.check_weights()
-    config.validate(jax.device_count())
+    config.validate(jax.device_count(), env)
     if leads() and not (run_dir / "config.json").exists():
         write_config(run_dir / "config.json", config)
-    trainer = Trainer(config, run_dir)
+    trainer = Trainer(config, run_dir, env)
     with trainer.writer() as writer:
         tuned = trainer.tune(writer)
         state, notes = trainer.begin(jax.tree.map(jnp.copy, tuned))

@@ -3,20 +3,20 @@
 Axes: F frames, E episodes, T policy calls, C executed steps, H x W pixels.
 """
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import UInt8
 
 from loomax.agents.rl.evaluate import Evaluation
-from loomax.envs.registry import make
+from loomax.envs.types import Env
 from loomax.envs.video import side_by_side, write_video
 
 PIXELS = 192
 FPS = 20
+# Stands in the picture: these are not random episodes.
+CHOSEN = "episodes chosen: first those that are solved only after RL"
 
 
 def telling_episodes(before: Evaluation, after: Evaluation, count: int) -> np.ndarray:
@@ -25,11 +25,9 @@ def telling_episodes(before: Evaluation, after: Evaluation, count: int) -> np.nd
     return np.argsort(~changed, kind="stable")[:count]
 
 
-def frames_of(
-    env_config: Any, played: Evaluation, episodes: np.ndarray
-) -> UInt8[np.ndarray, "E F H W 3"]:
-    """Renders every step of some episodes at video size."""
-    env = make(replace(env_config, image_size=PIXELS, cameras=("scene",)))
+def frames_of(env: Env, played: Evaluation, episodes: np.ndarray) -> UInt8[np.ndarray, "E F H W 3"]:
+    """Renders every step of some episodes, at video size if the environment can."""
+    env = env.for_video(PIXELS) if hasattr(env, "for_video") else env
     calls, _, steps = played.trace.done.shape
     count = len(episodes) * calls * steps
 
@@ -39,15 +37,17 @@ def frames_of(
         return chosen.reshape(count, *x.shape[3:])
 
     flat = jax.tree.map(flatten, played.trace)
-    draw = jax.jit(lambda states: jax.lax.map(lambda s: env.render(s)["scene"], states))
-    return np.asarray(draw(flat)).reshape(len(episodes), calls * steps, PIXELS, PIXELS, 3)
+    first = lambda state: next(iter(env.render(state).values()))  # noqa: E731
+    frames = np.asarray(jax.jit(lambda states: jax.lax.map(first, states))(flat))
+    return frames.reshape(len(episodes), calls * steps, *frames.shape[1:])
 
 
 def before_and_after(
-    env_config: Any, before: Evaluation, after: Evaluation, path: Path, count: int
+    env: Env, before: Evaluation, after: Evaluation, path: Path, count: int
 ) -> Path:
     """Writes one video: left the policy before RL, right after it; returns what was written."""
     episodes = telling_episodes(before, after, count)
-    left = np.concatenate(frames_of(env_config, before, episodes))
-    right = np.concatenate(frames_of(env_config, after, episodes))
-    return write_video(path, side_by_side(left, right, ("before RL", "after RL")), FPS)
+    left = np.concatenate(frames_of(env, before, episodes))
+    right = np.concatenate(frames_of(env, after, episodes))
+    both = side_by_side(left, right, ("before RL", "after RL"), caption=CHOSEN)
+    return write_video(path, both, FPS)

@@ -1,5 +1,6 @@
 """Settings of the task-space controller."""
 
+import math
 from dataclasses import dataclass
 
 ACTION_SIZE = 7
@@ -32,3 +33,19 @@ class ControlConfig:
     home_pull: float = 0.05
     ik_steps: int = 2
     max_joint_step: float = 0.5
+
+    def __post_init__(self):
+        positive = ("position_scale", "rotation_scale", "yaw_limit", "damping", "max_joint_step")
+        for name in positive:
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"control.{name} is {getattr(self, name)}; it must be above 0 and finite"
+                )
+        if not 0 <= self.home_pull <= 1:
+            raise ValueError(f"control.home_pull is {self.home_pull}; it must lie in [0, 1]")
+        if self.ik_steps < 1:
+            raise ValueError(f"control.ik_steps is {self.ik_steps}; it must be at least 1")
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(
+                f"control.low is {self.low} and control.high {self.high}; low must be below high"
+            )

@@ -1,5 +1,6 @@
 """Configuration of the tabletop tasks. Imports no JAX."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -44,6 +45,15 @@ class TabletopConfig:
     def __post_init__(self):
         if self.task not in ("reach", "pick", "pick-place"):
             raise ValueError(f"task {self.task!r} is unknown; use reach, pick or pick-place")
+        if self.reward not in ("sparse", "shaped"):
+            raise ValueError(f"reward {self.reward!r} is unknown; use sparse or shaped")
+        for name in ("lift_height", "place_radius", "touch_radius"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it must be above 0 and finite (metres)"
+                )
+        if self.pool < 1:
+            raise ValueError(f"pool is {self.pool}; it must be at least 1 start pose")
         if not 1 <= self.cubes <= len(CUBE_COLOURS):
             raise ValueError(
                 f"cubes is {self.cubes}; it must lie in 1..{len(CUBE_COLOURS)}, one per colour"

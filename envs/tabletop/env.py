@@ -1,5 +1,8 @@
 """The tabletop environment: scene, control, physics and task behind reset, step and render."""
 
+import copy
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +24,8 @@ from loomax.envs.tabletop.world import YAW, View, World, scatter, view
 from loomax.envs.types import State
 
 START, START_SPREAD = (0.45, 0.0, 0.20), (0.04, 0.06, 0.03)
-POOL_SEED = 7
+# Start poses of the arm are drawn once; evaluation has a pool of its own.
+POOL_SEED, HELD_OUT_POOL_SEED = 7, 8
 RGBA = {
     "red": (0.85, 0.12, 0.10, 1.0),
     "green": (0.10, 0.65, 0.18, 1.0),
@@ -33,9 +37,9 @@ RGBA = {
 }
 
 
-def start_poses(config: TabletopConfig) -> tuple[np.ndarray, np.ndarray]:
+def start_poses(config: TabletopConfig, seed: int = POOL_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Joint angles [P, 7] and tool positions [P, 3] that episodes start from."""
-    rng = np.random.default_rng(POOL_SEED)
+    rng = np.random.default_rng(seed)
     offset = rng.uniform(-1, 1, (config.pool, 3)) * np.array(START_SPREAD)
     place = np.array(START) + offset
     return solve_poses(config.control, place, np.zeros(config.pool)), place
@@ -58,14 +62,25 @@ class Tabletop:
         self.mj_model = build(self.scene)
         self.model = physics.put(self.mj_model)
         self.ids = Ids.of(self.mj_model, self.scene)
-        joints, places = start_poses(config)
-        self._joints = joints.astype(np.float32)
-        self._places = places.astype(np.float32)
+        self._start_from(*start_poses(config))
         sizes = {"scene": config.image_size, "wrist": config.wrist_size}
         self.cameras = {
             name: RenderScene.from_mujoco(self.mj_model, name, sizes[name], sizes[name])
             for name in config.cameras
         }
+
+    def _start_from(self, joints: np.ndarray, places: np.ndarray) -> None:
+        self._joints, self._places = joints.astype(np.float32), places.astype(np.float32)
+
+    def held_out(self) -> "Tabletop":
+        """The same world, whose arm starts from other poses than those of this one."""
+        other = copy.copy(self)
+        other._start_from(*start_poses(self.config, HELD_OUT_POOL_SEED))
+        return other
+
+    def for_video(self, pixels: int) -> "Tabletop":
+        """The same world with one image, of the scene."""
+        return Tabletop(replace(self.config, image_size=pixels, cameras=("scene",)))
 
     # ------------------------------------------------------------------------------- reset
 

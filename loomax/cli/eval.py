@@ -26,8 +26,9 @@ class Options:
     """name of a run, or its folder"""
     episodes: int = 512
     """number of held-out episodes"""
-    seed: int = 1_000_003
-    """seed of the first of them"""
+    seed: int | None = None
+    """from which all of them are drawn; default: the run's own eval.seed, which gives the episodes
+    that training reports at its end. No seed gives an episode that a run was trained on."""
     runs: str = "runs"
     """where runs live"""
 

@@ -24,6 +24,7 @@ class MetricsWriter:
             that was lost and are dropped, as is a last line that a crash cut short. None
             starts a new file.
         counted: prefixes of the metrics that `resume_step` counts; lines of others are kept.
+        again: prefixes of the metrics that will be written once more; their lines are dropped.
         enabled: False on all processes but the first.
     """
 
@@ -33,6 +34,7 @@ class MetricsWriter:
         resume_step: int | None = None,
         *,
         counted: tuple[str, ...] = ("",),
+        again: tuple[str, ...] = (),
         enabled: bool = True,
     ):
         self._file: TextIO | None = None
@@ -45,7 +47,7 @@ class MetricsWriter:
         lines = [
             json.dumps(row) + "\n"
             for row in kept
-            if row["step"] <= resume_step or not _holds(row, counted)
+            if (row["step"] <= resume_step or not _holds(row, counted)) and not _holds(row, again)
         ]
         atomic_write(path, "".join(lines))
         self._file = open(path, "a", encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import no_type_check
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
 from loomax.models.flow_vla.density import (
     combine_steps,
@@ -57,8 +57,6 @@ def chain_log_prob(
     noise_std_fn: NoiseStdFn | None,
     chain: Float[Array, "B T H A"],
     index: Int[Array, " B"],
-    *,
-    noise_level: ArrayLike | None = None,
 ) -> ChainLikelihood:
     """Evaluates a stored chain (batch axis first).
 
@@ -80,7 +78,7 @@ def chain_log_prob(
     def evaluate(x, following, k):
         v, hidden = velocity_fn(x, jnp.asarray(step_times(config))[k])
         std = noise_std_fn(hidden) if noise_std_fn and config.kind == "noise" else None
-        mean, std = step_distribution(config, x, v, k, std, None, noise_level)
+        mean, std = step_distribution(config, x, v, k, std)
         return ChainLikelihood(normal_log_prob(following, mean, std), normal_entropy(std), hidden)
 
     if config.single:

@@ -64,7 +64,6 @@ def step_distribution(
     t_index: Int[ArrayLike, "..."],
     std: Float[Array, "B H A"] | None = None,
     stochastic: Bool[Array, " B"] | None = None,
-    noise_level: ArrayLike | None = None,
 ) -> tuple[Float[Array, "B H A"], Float[Array, "B H A"]]:
     """Mean and standard deviation of the next x.
 
@@ -72,7 +71,6 @@ def step_distribution(
         t_index: which step, one for all or one per sample.
         std: the learned standard deviation (kind "noise" only).
         stochastic: where False the step is the ode's, with std 0. None: everywhere stochastic.
-        noise_level: replaces the config's, for annealing; may be traced.
 
     Raises:
         ValueError: if kind is "noise" and `std` is missing.
@@ -82,7 +80,7 @@ def step_distribution(
     d = 1.0 / config.steps
     t = jnp.asarray(step_times(config))[t_index]
     t = jnp.reshape(t, t.shape + (1,) * (x.ndim - t.ndim))
-    level = config.noise_level if noise_level is None else noise_level
+    level = config.noise_level
     clean, noise = x - t * v, x + (1 - t) * v
     ode = x - d * v
     mean, spread = ode, jnp.zeros_like(t)
@@ -91,11 +89,11 @@ def step_distribution(
         spread = np.sqrt(d) * sigma
         mean = (1 - t + d) * clean + (t - d - jnp.square(sigma) * d / (2 * t)) * noise
     elif config.kind == "cps":
-        angle = jnp.pi * level / 2
+        angle = np.pi * level / 2
         # t - d is 0 at the last step up to rounding, and must not be negative.
         left = jnp.maximum(t - d, 0.0) * (t > 1.5 * d)
-        spread = left * jnp.sin(angle)
-        mean = (1 - left) * clean + left * jnp.cos(angle) * noise
+        spread = left * np.sin(angle)
+        mean = (1 - left) * clean + left * np.cos(angle) * noise
     elif config.kind == "noise":
         spread = std
     spread = jnp.broadcast_to(spread, x.shape)
@@ -112,7 +110,6 @@ def sample_chain(
     x_init: Float[Array, "B H A"],
     *,
     stochastic_index: Int[Array, " B"] | None = None,
-    noise_level: ArrayLike | None = None,
     key: Key[Array, ""],
 ) -> Chain:
     """Denoises `x_init` and keeps every x.
@@ -138,7 +135,7 @@ def sample_chain(
         v, hidden = velocity_fn(x, jnp.full((batch,), times[k]))
         std = noise_std_fn(hidden) if noise_std_fn and config.kind == "noise" else None
         here = None if stochastic_index is None else stochastic_index == k
-        mean, spread = step_distribution(config, x, v, k, std, here, noise_level)
+        mean, spread = step_distribution(config, x, v, k, std, here)
         draw = jax.random.normal(jax.random.fold_in(key, k), x.shape, x.dtype)
         following = mean + spread * draw
         log_prob = log_prob + normal_log_prob(following, mean, spread)

@@ -1,5 +1,7 @@
 """How actions are denoised and how random that is. Imports no JAX until a step is drawn."""
 
+import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -43,9 +45,19 @@ class SamplerConfig:
             raise ValueError(f"unknown kind {self.kind!r}; choose from ode, sde, noise, cps")
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, not {self.steps}")
-        if self.noise_level < 0 or (self.kind == "cps" and self.noise_level > 1):
+        most = 1.0 if self.kind == "cps" else sys.float_info.max
+        if not 0 <= self.noise_level <= most:
             raise ValueError(f"noise_level {self.noise_level} is out of [0, 1] (cps) or negative")
-        if not 0 < self.std_min <= self.std_max:
+        for name, choices in (
+            ("stochastic", ("one", "all")),
+            ("steps_reduction", ("sum", "mean")),
+            ("fold", ("batch", "scan")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r} is unknown; choose from {', '.join(choices)}"
+                )
+        if not 0 < self.std_min <= self.std_max < math.inf:
             raise ValueError(f"need 0 < std_min <= std_max, not {self.std_min}, {self.std_max}")
         if self.single and not 0 <= self.first_step < self.last_step:
             raise ValueError(

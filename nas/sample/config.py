@@ -1,5 +1,6 @@
 """Settings of conflict-aware sampling. Imports no JAX."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -35,10 +36,14 @@ class ConflictAwareConfig:
     performance_aware: bool = True
 
     def __post_init__(self):
-        if not self.banks or any(a >= b for a, b in pairwise((0.0, *self.banks))):
+        # As `not a < b`: what is not a number is refused too.
+        ends = (0.0, *self.banks, math.inf)
+        if not self.banks or not all(a < b for a, b in pairwise(ends)):
             raise ValueError(f"banks is {self.banks}: give lower ends above 0 that grow")
-        if self.window <= 0:
+        if not 0 < self.window < math.inf:
             raise ValueError(f"window is {self.window}: give a length above 0")
+        if math.isnan(self.large_from):
+            raise ValueError(f"large_from is {self.large_from}: give a number")
         for name in ("nets", "capacity", "large_capacity", "growth_epochs", "candidates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give 1 or more")

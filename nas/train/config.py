@@ -153,6 +153,8 @@ class SupernetTrainConfig:
         _least("data.images", self.data.images, 1)
         _least("data.shift", self.data.shift, 0)
         _least("data.workers", self.data.workers, 0)
+        for name, seed in (("seed", self.seed), ("data.split_seed", self.data.split_seed)):
+            _inside(name, seed, 0, 2**63 - 1)
         _inside("smoothing", self.smoothing, 0, 1, open_end=True)
         if not 1 <= self.subnets <= devices:
             raise ValueError(f"subnets is {self.subnets}; give 1 to {devices}, the devices here")
@@ -191,8 +193,8 @@ class SupernetTrainConfig:
             _least(f"distill.{name}", getattr(given, name), 0)
         for name in ("clip", "temperature"):
             _above(f"distill.{name}", getattr(given, name))
-        if 0 in given.alphas:
-            raise ValueError(f"distill.alphas is {given.alphas}; give values other than 0")
+        if not all(alpha and math.isfinite(alpha) for alpha in given.alphas):
+            raise ValueError(f"distill.alphas is {given.alphas}; give finite values other than 0")
 
     def _check_optimiser(self) -> None:
         given = self.optimiser

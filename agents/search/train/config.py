@@ -38,6 +38,8 @@ class ScoredConfig:
 
     def check(self, name: str, batch: int) -> None:
         """Raises ValueError unless a batch has both kinds of rows, or there are no scores."""
+        if not 0 <= self.share < 1:
+            raise ValueError(f"{name}.share is {self.share}; it must lie in [0, 1)")
         if not self.share:
             return
         if not 1 <= self.rows(batch) < batch:

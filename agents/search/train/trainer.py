@@ -25,7 +25,8 @@ from loomax.agents.search.world.dataset import trajectories
 from loomax.agents.search.world.vocabulary import Vocabulary
 from loomax.agents.search.world.world import make_world
 from loomax.models.lm import safetensors
-from loomax.runtime.distributed import say
+from loomax.runtime.distributed import leads, say
+from loomax.runtime.metrics import MetricsWriter
 
 ConfigT = TypeVar("ConfigT", SearcherConfig, SearcherGRPOConfig)
 
@@ -38,6 +39,11 @@ class WorldTrainer(Trainer, Generic[ConfigT]):
         # Trajectories are made, so there are no documents; but a run keeps to one world.
         super().__init__(settings.pretraining, run_dir, Documents((), (), (), world), mesh)
         self.settings, self.world = settings, make_world(settings.world)
+
+    def writer(self) -> MetricsWriter:
+        """See `Trainer`. The examination is taken anew by whoever comes to the end."""
+        step = self.checkpoints.latest_step()
+        return MetricsWriter(self.run_dir, step, again=("heldout/",), enabled=leads())
 
     def reference(self) -> PyTree:
         """The parameters that the run started from."""

@@ -22,7 +22,7 @@ def small(algorithm: str = "ppo", kind: str = "sde", **rollout) -> TrainConfig:
         rl,
         rollout=replace(rl.rollout, **{"envs": 16, "calls": 4} | rollout),
         optimiser=replace(rl.optimiser, epochs=2, minibatches=2),
-        group=GroupConfig(size=4),
+        group=GroupConfig(size=4 if algorithm == "grpo" else 8),
     )
     scored = EvalConfig(episodes=16, every=2, video_episodes=0)
     return replace(config, policy=MLPPolicyConfig(width=16), rl=rl, eval=scored)

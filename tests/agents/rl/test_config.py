@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from loomax.agents.rl.config import FitConfig, TrainConfig
-from loomax.agents.rl.loss_config import CreditConfig, GRPOLossConfig, PPOLossConfig
+from loomax.agents.rl.config import DemonstrationConfig, FitConfig, TrainConfig
+from loomax.agents.rl.loss_config import GRPOLossConfig
 from loomax.agents.rl.mlp_config import MLPPolicyConfig
 from loomax.agents.rl.policy_config import PolicyConfig
 from loomax.agents.rl.presets import CONFIGS
@@ -27,7 +27,8 @@ def changed(config: Any, path: str, value: Any) -> Any:
 
 
 FIT = FitConfig(episodes=16, steps=100, batch=16, log_every=50)
-VISUAL = TrainConfig("visual", ground=FIT, sft=FIT)
+SFT = DemonstrationConfig(episodes=16, steps=100, batch=16, log_every=50)
+VISUAL = TrainConfig("visual", ground=FIT, sft=SFT)
 
 REFUSED = [
     # rl
@@ -45,7 +46,6 @@ REFUSED = [
     ("rl.optimiser.epochs", 0, "optimiser.epochs is 0; it must be at least 1 (1 reads"),
     ("rl.optimiser.ema", 1.0, "optimiser.ema is 1.0; it must lie in [0, 1) (0 takes"),
     ("rl.sampler", SamplerConfig(kind="ode"), "sampler.kind='ode' has no likelihood; use sde"),
-    ("rl.credit", CreditConfig(level="action"), "credit.level='action' must be no finer than"),
     ("rl.credit.gamma", 1.5, "credit.gamma=1.5 must be in [0, 1]; typical"),
     ("rl.loss.clip_low", -1.0, "loss.clip_low=-1.0 must be in (0, 1]; the default"),
     ("rl.loss", GRPOLossConfig(), "rollout.auto_reset=True breaks groups"),
@@ -57,7 +57,7 @@ REFUSED = [
     ("mesh", MeshConfig(fsdp=3), "3 x 1 (replica x fsdp x tensor) does not fit 8 devices"),
     # world
     ("ground", FIT, "ground.steps is 100, but an MLP policy has no prefix to ground; use ground"),
-    ("sft", FIT, "sft.steps is 100, but the point mass has neither expert nor images; use sft"),
+    ("sft", SFT, "sft.steps is 100, but the point mass has neither expert nor images; use sft"),
     ("eval.video_episodes", 2, "eval.video_episodes is 2, but the point mass has neither"),
     ("policy", PolicyConfig(), "the point mass, which has no images, and the policy looks at"),
 ]
@@ -78,17 +78,12 @@ def test_what_is_refused(path, value, said):
     assert said in refusal(changed(point_mass(), path, value))
 
 
-def test_a_value_per_step_is_refused():
-    config = changed(point_mass(), "rl.credit", CreditConfig(level="action"))
-    said = refusal(changed(config, "rl.loss", PPOLossConfig(level="action")))
-    assert said.startswith("credit.level='action' needs a critic with a value per executed step")
-    assert "use credit.level='chunk'" in said
-
-
 GROUPED = [
     ("rl.group.size", 1, "group.size=1 must be at least 2; a group of one"),
     ("rl.group.size", 24, "rollout.envs is 256; it must be a multiple of group.size (24)"),
     ("rl.rollout.auto_reset", True, "GRPO needs rollout.auto_reset=False"),
+    ("env.horizon", 9, "rollout.calls is 4; without auto_reset an iteration plays whole episodes"),
+    ("env.horizon", 9, "of 9 steps, so with rollout.chunk=2 it must be at least 5"),
 ]
 
 
@@ -114,8 +109,9 @@ def test_what_is_refused_of_stages(path, value, said):
 
 
 def test_a_skipped_stage_is_not_judged():
-    skipped = FitConfig(steps=0, batch=3, episodes=5, log_every=0)
-    replace(VISUAL, ground=skipped, sft=skipped).validate(DEVICES)
+    skipped = {"steps": 0, "batch": 3, "episodes": 5, "log_every": 0}
+    sft = DemonstrationConfig(**skipped)
+    replace(VISUAL, ground=FitConfig(**skipped), sft=sft).validate(DEVICES)
 
 
 def test_an_mlp_cannot_be_grounded_anywhere():

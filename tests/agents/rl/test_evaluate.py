@@ -22,19 +22,32 @@ def obs():
 
 
 def test_without_a_control_nothing_changes(obs):
-    shown = spoil(obs, jnp.int32(CONTROLS.index("none")))
+    shown = spoil(obs, jnp.int32(CONTROLS.index("none")), 4)
     jax.tree.map(np.testing.assert_array_equal, shown, obs)
 
 
-def test_shuffling_gives_everyone_another_instruction(obs):
-    shown = spoil(obs, jnp.int32(CONTROLS.index("shuffled instructions")))
-    np.testing.assert_array_equal(shown["instruction"], [2, 0, 1])
+@pytest.mark.parametrize("count", [2, 3, 4, 12])
+def test_every_episode_is_told_another_instruction(obs, count):
+    said = jnp.repeat(jnp.arange(count, dtype=jnp.int32), 3 * (count - 1))
+    obs = obs | {"instruction": said}
+    shown = spoil(obs, jnp.int32(CONTROLS.index("shuffled instructions")), count)
+    told = np.asarray(shown["instruction"])
+    assert (told != obs["instruction"]).all() and told.min() >= 0 and told.max() < count
+    assert told.dtype == obs["instruction"].dtype
+    # Every pair of what is true and what is told comes equally often.
+    pairs = np.bincount(np.asarray(said) * count + told, minlength=count * count)
+    np.testing.assert_array_equal(pairs.reshape(count, count), 3 * (1 - np.eye(count)))
     np.testing.assert_array_equal(shown["images"]["scene"], obs["images"]["scene"])
-    np.testing.assert_array_equal(obs["instruction"], [0, 1, 2])
+
+
+def test_a_single_instruction_has_no_other(obs):
+    obs = obs | {"instruction": jnp.zeros(3, jnp.int32)}
+    shown = spoil(obs, jnp.int32(CONTROLS.index("shuffled instructions")), 1)
+    assert not shown["instruction"].any()
 
 
 def test_black_images_keep_everything_else(obs):
-    shown = spoil(obs, jnp.int32(CONTROLS.index("black images")))
+    shown = spoil(obs, jnp.int32(CONTROLS.index("black images")), 4)
     assert not shown["images"]["scene"].any() and shown["images"]["scene"].dtype == jnp.uint8
     assert obs["images"]["scene"].all()
     for name in ("instruction", "proprio"):

@@ -7,7 +7,6 @@ from loomax.agents.rl.loss_config import (
     GroupConfig,
     GRPOLossConfig,
     PPOLossConfig,
-    check_levels,
 )
 
 
@@ -54,7 +53,6 @@ def test_refused_configs(config, named):
 @pytest.mark.parametrize(
     ("config", "name", "value"),
     [
-        (CreditConfig(), "level", "token"),
         (CreditConfig(), "bootstrap", "final"),
         (PPOLossConfig(), "level", "step"),
         (PPOLossConfig(), "reduction", "max"),
@@ -66,10 +64,3 @@ def test_refused_choices(config, name, value):
     object.__setattr__(config, name, value)
     with pytest.raises(ValueError, match=f"{name}={value!r} must be one of"):
         config.validate()
-
-
-def test_advantages_finer_than_ratios_are_refused():
-    with pytest.raises(ValueError, match="credit.level='action' must be no finer"):
-        check_levels("action", "chunk")
-    for credit, ratio in (("action", "action"), ("action", "token"), ("chunk", "chunk")):
-        check_levels(credit, ratio)

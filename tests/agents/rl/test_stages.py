@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from loomax.agents.rl.config import FitConfig
+from loomax.agents.rl.config import DemonstrationConfig, FitConfig
 from loomax.agents.rl.demos import Collector, Demonstrations
 from loomax.agents.rl.evaluate import Evaluation
 from loomax.agents.rl.stages import Stages
@@ -98,7 +98,8 @@ def test_as_many_episodes_as_asked_for_and_no_dead_chunk(small, parts_of):
 
 def test_a_stage_that_ended_is_not_repeated(small, tmp_path, monkeypatch):
     stage = FitConfig(steps=2, log_every=1)
-    config = replace(small(), ground=stage, sft=stage)
+    sft = DemonstrationConfig(steps=2, log_every=1)
+    config = replace(small(), ground=stage, sft=sft)
     called = []
 
     def ground(stages, config, params, *, on_log, key):
@@ -113,12 +114,13 @@ def test_a_stage_that_ended_is_not_repeated(small, tmp_path, monkeypatch):
         called.append("sft")
         return jax.tree.map(lambda x: 2 * x, params)
 
-    start = Trainer(config, tmp_path)
+    env = Guided(config.env)
+    start = Trainer(config, tmp_path, env)
     wanted = jax.tree.map(lambda x: 2 * (x + 1), start.parts.init_params(key=start.key_of("init")))
     for last in (torn, fine_tune, torn):
         stages = (("ground", ground), ("sft", last))
         monkeypatch.setattr("loomax.agents.rl.train.SUPERVISED", stages)
-        trainer = Trainer(config, tmp_path)
+        trainer = Trainer(config, tmp_path, env)
         with trainer.writer() as writer:
             assert isinstance(writer, MetricsWriter)
             if last is torn and not called:
@@ -132,6 +134,6 @@ def test_a_stage_that_ended_is_not_repeated(small, tmp_path, monkeypatch):
 
 def test_the_video_shows_first_what_was_learnt():
     steps = jnp.zeros(5, jnp.int32)
-    before = Evaluation(jnp.array([True, False, False, True, False]), steps, None)
-    after = Evaluation(jnp.array([True, True, False, False, True]), steps, None)
+    before = Evaluation(jnp.array([True, False, False, True, False]), steps, steps > 0, None)
+    after = Evaluation(jnp.array([True, True, False, False, True]), steps, steps > 0, None)
     np.testing.assert_array_equal(telling_episodes(before, after, 4), [1, 4, 0, 2])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -10,8 +11,10 @@ from flax import nnx
 from loomax.jaxlib_ext import fence
 from loomax.memory.schedule.policy import value_names
 from loomax.models.flow_vla.config import RESIDUALS, FlowVLAConfig, VisionConfig, debug
-from loomax.models.flow_vla.loss import flow_loss
+from loomax.models.flow_vla.loss import noisy_actions
 from loomax.models.flow_vla.model import create
+from loomax.models.flow_vla.prefix import encode_prefix
+from loomax.models.flow_vla.suffix import velocity
 from tests.models.flow_vla.conftest import example_observation
 
 CONFIG = replace(debug(), unroll=True)
@@ -20,11 +23,15 @@ CONFIG = replace(debug(), unroll=True)
 def loss_of(config: FlowVLAConfig):
     graphdef, params = create(config, key=jax.random.key(0))
     obs = example_observation(config, 2, key=jax.random.key(1))
-    actions = jax.random.normal(jax.random.key(2), (2, config.horizon, config.action_dim))
+    shape = (2, 2, config.horizon, config.action_dim)
+    actions, noise = jax.random.normal(jax.random.key(2), shape)
+    time = jnp.array([0.3, 0.8])
+    x, target = noisy_actions(actions, noise, time)
 
     def loss(params):
         model = nnx.merge(graphdef, params)
-        return flow_loss(model, obs, actions, key=jax.random.key(3)).mean()
+        predicted, _ = velocity(model, encode_prefix(model, obs), obs["state"], x, time)
+        return jnp.square(predicted - target).mean()
 
     return loss, params
 
