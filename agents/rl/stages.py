@@ -107,7 +107,7 @@ class Stages:
         trained, frozen = params
         data_key, fit_key = jax.random.split(key)
         samples = self.gather(config, key=data_key)
-        obs = {**samples.obs, **samples.asked}
+        obs = {**samples.obs, **(samples.asked or {})}
 
         def loss(frozen, trained, batch, *, key):
             obs, target = batch
