@@ -21,7 +21,8 @@ loomax aot table compares all configurations on several slices"""
 def run(argv: Sequence[str], prog: str) -> None:
     from loomax.agents.rl.presets import CONFIGS
 
-    program, rest = (argv[0], argv[1:]) if argv and argv[0][0] != "-" else (None, argv)
+    named = bool(argv) and not argv[0].startswith("-")
+    program, rest = (argv[0], argv[1:]) if named else ("", argv)
     if program == "table":
         from loomax.cli.aot_table import run as run_table
 
@@ -30,9 +31,11 @@ def run(argv: Sequence[str], prog: str) -> None:
     with_fit, rest = take_flag(rest, "--fit")
     config = parse(CONFIGS, rest, prog, DESCRIPTION)
     if program not in PROGRAMS:
-        fail(prog, unknown("program", program or "", PROGRAMS))
+        fail(prog, unknown("program", program, PROGRAMS))
     if topology is None:
         fail(prog, "--topology is missing: for example --topology v5e:4x4")
+    check_early(config)
+    check_topology_name(topology)
 
     prepare()
 

@@ -1,11 +1,13 @@
 """`loomax VERB ...`: finds the verb and turns errors of use into one line. Imports no JAX."""
 
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from loomax import __version__
+from loomax.cli.faults import explain
 from loomax.runtime.config import USAGE_ERROR, fail, unknown
 
 VERBS = {
@@ -23,8 +25,30 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code: 0, or 2 for wrong use."""
+    """Runs the command line and returns the exit code.
+
+    0; 1 where the work itself failed; 2 for wrong use; 3 for a fault of the machine, such as a
+    full disk; 130 after Ctrl-C; 143 after SIGTERM. All but 0 come with one line on stderr. Whatever
+    else is raised is a defect, and keeps its traceback.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
+    prog = f"loomax {argv[0]}" if argv and argv[0] in VERBS else "loomax"
+    try:
+        code = _run(argv, prog)
+        sys.stdout.flush()
+        return code
+    except (Exception, KeyboardInterrupt) as error:
+        known = explain(error)
+        if known is None or os.environ.get("LOOMAX_DEBUG"):
+            raise
+        line, code = known
+        _silence_stdout()
+        if not line:
+            raise SystemExit(code) from None
+        fail(prog, line, code)
+
+
+def _run(argv: list[str], prog: str) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_help())
         return 0 if argv else USAGE_ERROR
@@ -33,15 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb, rest = argv[0], argv[1:]
     if verb not in VERBS:
-        fail("loomax", unknown("verb", verb, VERBS))
-    prog = f"loomax {verb}"
-    try:
-        importlib.import_module(f"loomax.cli.{verb}").run(rest, prog)
-    except ValueError as error:
-        if os.environ.get("LOOMAX_DEBUG"):
-            raise
-        fail(prog, " ".join(str(error).split()))
+        fail(prog, unknown("verb", verb, VERBS))
+    importlib.import_module(f"loomax.cli.{verb}").run(rest, prog)
     return 0
+
+
+def _silence_stdout() -> None:
+    """What is still buffered for a reader that is gone, or a full disk, is dropped quietly."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help() -> str:

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 
-from loomax.runtime.config import fail, unknown
+from loomax.runtime.config import take_command
 
 DESCRIPTION = """usage: loomax nas train [--config NAME] [OPTIONS]    a supernet
        loomax nas table [OPTIONS]                   latencies of a space's blocks
@@ -19,9 +19,5 @@ COMMANDS = {
 
 
 def run(argv: Sequence[str], prog: str) -> None:
-    if not argv or argv[0] in ("-h", "--help"):
-        print(DESCRIPTION)
-        return
-    if argv[0] not in COMMANDS:
-        fail(prog, unknown("command of nas", argv[0], COMMANDS))
-    importlib.import_module(COMMANDS[argv[0]]).main(list(argv[1:]))
+    name, rest = take_command(argv, "command of nas", COMMANDS, prog, DESCRIPTION)
+    importlib.import_module(COMMANDS[name]).main(rest)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from loomax.runtime.config import fail, parse_options, unknown
+from loomax.runtime.config import fail, parse_options, take_command
 
 DESCRIPTION = """usage: loomax plan memory --config NAME [OPTIONS]
        loomax plan rl --config NAME [OPTIONS]
@@ -46,12 +46,8 @@ class PackOptions:
 
 
 def run(argv: Sequence[str], prog: str) -> None:
-    if not argv or argv[0] in ("-h", "--help"):
-        print(DESCRIPTION)
-        return
-    if argv[0] not in PROGRAMS:
-        fail(prog, unknown("plan", argv[0], PROGRAMS))
-    PROGRAMS[argv[0]](argv[1:], f"{prog} {argv[0]}")
+    name, rest = take_command(argv, "plan", PROGRAMS, prog, DESCRIPTION)
+    PROGRAMS[name](rest, f"{prog} {name}")
 
 
 def run_pack(argv: Sequence[str], prog: str) -> None:

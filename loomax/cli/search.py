@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from loomax.cli.eval import find_run
-from loomax.runtime.config import fail, parse_options, unknown
+from loomax.runtime.config import fail, parse_options, take_command
 
 DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl|world [--out DIR] [--engine tantivy]
        loomax search find "words" [--index DIR] [--k 5]
@@ -99,15 +99,11 @@ class AskOptions:
 
 
 def run(argv: Sequence[str], prog: str) -> None:
-    if not argv or argv[0] in ("-h", "--help"):
-        print(DESCRIPTION)
-        return
-    if argv[0] not in PROGRAMS:
-        fail(prog, unknown("command of search", argv[0], PROGRAMS))
+    name, rest = take_command(argv, "command of search", PROGRAMS, prog, DESCRIPTION)
     # bm25s computes with JAX if it is there, and must not take an accelerator for it; a model may.
     if not any(word.partition("=")[0] == "--model" for word in argv):
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    PROGRAMS[argv[0]](argv[1:], f"{prog} {argv[0]}")
+    PROGRAMS[name](rest, f"{prog} {name}")
 
 
 def run_index(argv: Sequence[str], prog: str) -> None:

@@ -7,10 +7,8 @@ asked for its memory and cost, but not run.
 
 import contextlib
 import dataclasses
-import difflib
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -23,14 +21,10 @@ from jax.sharding import Mesh
 from loomax.runtime.axes import MeshConfig
 from loomax.runtime.cycles import loop_factor
 from loomax.runtime.mesh import make_mesh
-
-GIB = 2**30
+from loomax.runtime.topology import GIB, HBM_BYTES, check_topology
 
 # The word by which all of XLA's compilers say that a program does not fit.
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
-
-# High-bandwidth memory of one chip.
-HBM_BYTES = {"v4": 32 * GIB, "v5e": 16 * GIB, "v5p": 95 * GIB, "v6e": 32 * GIB}
 
 # Compute that the compiler's roofline takes for its bfloat16 peak, FLOP/s (read off libtpu 0.0.52;
 # a v5p is rated 459e12 by its maker).
@@ -48,9 +42,6 @@ SECONDS_NOTE = (
 # The TPU compiler books every asynchronous weight prefetch as exactly -1 s.
 _SENTINEL = 'custom_call_target="ConcatBitcast"'
 
-# Sides of a slice. Of a side of 0 libtpu does not say no: it ends the process.
-_SHAPE = re.compile(r"[1-9][0-9]*(x[1-9][0-9]*)*(_twisted|_untwisted)?")
-
 # Without these libtpu asks the cloud's metadata server who it is, and waits for the answer.
 _NO_CLOUD = {
     "TPU_SKIP_MDS_QUERY": "1",
@@ -58,24 +49,6 @@ _NO_CLOUD = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-
-
-def check_topology(name: str) -> None:
-    """Checks how a slice is written, which needs no libtpu.
-
-    Raises:
-        ValueError: an unknown generation, or sides that are no numbers above 0.
-    """
-    generation, _, shape = name.partition(":")
-    if generation not in HBM_BYTES or not shape:
-        near = difflib.get_close_matches(generation, HBM_BYTES, n=1)
-        hint = f"did you mean {near[0]}:{shape or '4x4'}?" if near else "for example v5e:4x4"
-        raise ValueError(f"unknown topology {name!r}: {hint} (generations: {', '.join(HBM_BYTES)})")
-    if not _SHAPE.fullmatch(shape):
-        raise ValueError(
-            f"topology {name!r}: {shape!r} are no sides of a slice: give numbers of at least 1, "
-            "for example v5e:4x4"
-        )
 
 
 def topology_mesh(name: str, config: MeshConfig | None = None) -> Mesh:

@@ -10,6 +10,7 @@ Mesh (physical) axes, from the slowest link to the fastest:
 """
 
 import dataclasses
+import math
 
 REPLICA = "replica"
 FSDP = "fsdp"
@@ -30,6 +31,11 @@ class MeshConfig:
     fsdp: int = -1
     tensor: int = 1
     context: int = 1
+
+    @property
+    def least(self) -> int:
+        """The fewest devices that such a mesh can have."""
+        return math.prod(max(getattr(self, f.name), 1) for f in dataclasses.fields(self))
 
     def sizes(self, devices: int) -> tuple[int, int, int, int]:
         """Returns (replica, fsdp, context, tensor) for `devices` devices, in the mesh's order.

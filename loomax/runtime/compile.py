@@ -18,9 +18,10 @@ from typing import Any
 
 import jax
 
-from loomax.runtime.aot import HBM_BYTES, CompileReport, report, topology_mesh
+from loomax.runtime.aot import CompileReport, report, topology_mesh
 from loomax.runtime.gpu_aot import gpu_present, plugin_installed
 from loomax.runtime.malloc import keep_large_blocks
+from loomax.runtime.topology import HBM_BYTES
 
 __all__ = [
     "HBM_BYTES",

@@ -6,13 +6,19 @@ import difflib
 import io
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast, get_type_hints
 
 import tyro
 
+from loomax.runtime.bounds import check_settings
+from loomax.runtime.options import marks_of
+
+# What `tyro.conf.Positional` leaves in an annotation.
+(POSITIONAL,) = tyro.conf.Positional[int].__metadata__
 ConfigT = TypeVar("ConfigT")
 
 USAGE_ERROR = 2
+LONGEST_LINE = 1000
 
 
 def parse(
@@ -31,14 +37,49 @@ def parse(
     default = named[name]
     _check_flags(prog, rest, field_paths(default))
     text = f"{description}\n\n--config NAME picks one of: {', '.join(named)} (here: {name})."
-    return _quietly(prog, rest, text, type(default), default)
+    config = _quietly(prog, rest, text, type(default), default)
+    try:
+        check_settings(config, "--{}")
+    except ValueError as error:
+        fail(prog, str(error))
+    return config
 
 
 def parse_options(kind: type[ConfigT], argv: Sequence[str], prog: str, description: str) -> ConfigT:
     """The options of a small verb: a flat dataclass `kind`, filled from `argv`."""
     fields = dataclasses.fields(cast(Any, kind))
     _check_flags(prog, argv, [_spelling(field.name) for field in fields])
-    return _quietly(prog, argv, description, kind)
+    for field in fields:
+        if isinstance(field.default, tuple):
+            _check_several(prog, argv, f"--{_spelling(field.name)}")
+    options = _quietly(prog, argv, description, kind)
+    try:
+        _check_options(options)
+    except ValueError as error:
+        fail(prog, str(error))
+    return options
+
+
+def _check_options(options: Any) -> None:
+    """Raises ValueError for an option that is empty, or outside of what its annotation says."""
+    check_settings(options, "--{}")
+    hints = get_type_hints(type(options), include_extras=True)
+    for field in dataclasses.fields(options):
+        value, hint = getattr(options, field.name), hints[field.name]
+        placed = POSITIONAL in getattr(hint, "__metadata__", ())
+        name = field.name if placed else f"--{_spelling(field.name)}"
+        if value == "" and field.default != "":
+            raise ValueError(f"{name} is empty: give a value")
+        for mark in marks_of(hint) if value not in (None, "") else ():
+            for item in value if isinstance(value, tuple) else (value,):
+                mark.check(item, name)
+
+
+def _check_several(prog: str, argv: Sequence[str], flag: str) -> None:
+    """Refuses `flag` without a value: a verb would take it for the default, which is all."""
+    for word, following in zip(argv, [*argv[1:], "--"], strict=True):
+        if _spelling(word) == flag and following.startswith("--"):
+            fail(prog, f"{flag} needs at least one value")
 
 
 def merge(default: ConfigT, values: Mapping[str, Any]) -> ConfigT:
@@ -77,11 +118,13 @@ def take_option(argv: Sequence[str], option: str, prog: str) -> tuple[str | None
     value, rest, words = None, [], iter(argv)
     for word in words:
         if word == option:
-            value = next(words, None)
-            if value is None or value.startswith("--"):
+            value = next(words, "")
+            if not value or value.startswith("--"):
                 fail(prog, f"{option} needs a value")
         elif word.startswith(option + "="):
             value = word.partition("=")[2]
+            if not value:
+                fail(prog, f"{option} needs a value")
         else:
             rest.append(word)
     return value, rest
@@ -90,6 +133,21 @@ def take_option(argv: Sequence[str], option: str, prog: str) -> tuple[str | None
 def take_flag(argv: Sequence[str], flag: str) -> tuple[bool, list[str]]:
     """Splits the word `flag` off `argv`."""
     return flag in argv, [word for word in argv if word != flag]
+
+
+def take_command(
+    argv: Sequence[str], kind: str, known: Iterable[str], prog: str, description: str
+) -> tuple[str, list[str]]:
+    """Splits the first word off `argv`, a command of a verb; --help prints `description`."""
+    known, name = list(known), argv[0] if argv else ""
+    if name in ("-h", "--help"):
+        print(description)
+        raise SystemExit(0)
+    if not name or name.startswith("-"):
+        fail(prog, f"usage: {prog} {'|'.join(known)} [OPTIONS]    ({prog} --help says more)")
+    if name not in known:
+        fail(prog, unknown(kind, name, known))
+    return name, list(argv[1:])
 
 
 def field_paths(config: Any, prefix: str = "") -> list[str]:
@@ -117,10 +175,17 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}: {hint}"
 
 
-def fail(prog: str, message: str) -> NoReturn:
-    """Ends the program with one line on stderr and exit code 2."""
-    print(f"{prog}: {message}", file=sys.stderr)
-    raise SystemExit(USAGE_ERROR)
+def fail(prog: str, message: str, code: int = USAGE_ERROR) -> NoReturn:
+    """Ends the program with one line on stderr and an exit code, by default that of wrong use."""
+    print(f"{prog}: {one_line(message)}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks and control characters, cut where it is very long."""
+    words = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in words[:LONGEST_LINE])
+    return shown if len(words) <= LONGEST_LINE else f"{shown}... ({len(words)} characters)"
 
 
 def _spelling(field: str) -> str:

@@ -1,13 +1,25 @@
 """Files that are either whole or absent, and the folder of a run."""
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
+
+# Of what a program writes and reads again; tables of latencies and plans are the longest.
+MOST_JSON = 2**28
 
 
 def atomic_write(path: str | Path, content: str | bytes) -> None:
-    """Writes `content` (text as UTF-8) so that a reader, or a crash, never sees half of it."""
+    """Writes `content` (text as UTF-8) so that a reader, or a crash, never sees half of it.
+
+    Raises:
+        ValueError: `path` has no name.
+        OSError: it cannot be written.
+    """
     path = Path(path)
+    if not path.name:
+        raise ValueError(f"{str(path)!r} is no path of a file: give one")
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -20,6 +32,27 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def read_json(path: str | Path, most: int = MOST_JSON) -> Any:
+    """What a JSON file of UTF-8 holds.
+
+    Raises:
+        ValueError: there is no such file, it is longer than `most` bytes, or it is no JSON; the
+            message names it.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(most + 1)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    if len(raw) > most:
+        raise ValueError(f"{path} is longer than {most} bytes: it is no file of this program")
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
 
 
 def sync_directory(path: Path) -> None:

@@ -8,14 +8,14 @@ from typing import Literal
 import jax
 from jax.sharding import Mesh
 
-from loomax.runtime.aot import HBM_BYTES, hbm_per_device, topology_mesh
+from loomax.runtime.aot import hbm_per_device, topology_mesh
 from loomax.runtime.axes import MeshConfig
-from loomax.runtime.config import unknown
-from loomax.runtime.gpu_aot import GPU_BYTES, gpu_mesh
+from loomax.runtime.gpu_aot import gpu_mesh
+from loomax.runtime.gpus import GPU_BYTES
 from loomax.runtime.mesh import make_mesh
+from loomax.runtime.topology import check_target
 
 Platform = Literal["cpu", "tpu", "gpu"]
-EXAMPLES = "cpu, tpu:v5e (one chip), v5e:4x4 (a slice), gpu:h100"
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,15 @@ def parse_target(name: str, config: MeshConfig | None = None) -> Target:
     Raises:
         ValueError: there is no such target, or what compiles for it is not installed.
     """
-    parts = name.split(":")
-    if parts[0] == "cpu":
+    platform, parts = check_target(name), name.split(":")
+    if platform == "cpu":
         return _cpu(name, parts[1:], config)
-    kind = parts.pop(0) if parts[0] in ("tpu", "gpu") else ""
-    if parts and kind != "gpu" and parts[0] in HBM_BYTES and len(parts) <= 2:
-        shape = parts[1] if len(parts) > 1 else one_chip(parts[0])
-        topology = f"{parts[0]}:{shape}"
+    parts = parts[1:] if parts[0] == platform else parts
+    if platform == "tpu":
+        topology = ":".join(parts if len(parts) > 1 else (parts[0], one_chip(parts[0])))
         mesh = topology_mesh(topology, config)
         return Target(name, "tpu", mesh, hbm_per_device(topology, mesh))
-    if parts and kind != "tpu" and parts[0] in GPU_BYTES and len(parts) <= 2:
-        return Target(name, "gpu", gpu_mesh(":".join(parts), config), GPU_BYTES[parts[0]])
-    known = [*(f"tpu:{generation}" for generation in HBM_BYTES), *(f"gpu:{g}" for g in GPU_BYTES)]
-    raise ValueError(f"{unknown('target', name, ['cpu', *known])}; examples: {EXAMPLES}")
+    return Target(name, "gpu", gpu_mesh(":".join(parts), config), GPU_BYTES[parts[0]])
 
 
 def target_here(config: MeshConfig | None = None) -> Target:
@@ -91,8 +87,6 @@ def one_chip(generation: str) -> str:
 
 
 def _cpu(name: str, rest: list[str], config: MeshConfig | None) -> Target:
-    if len(rest) > 1 or not all(count.isdecimal() and int(count) for count in rest):
-        raise ValueError(f"target {name!r}: write cpu, or cpu:4 for four host devices")
     wanted, devices = int(rest[0]) if rest else 1, jax.devices("cpu")
     if wanted > len(devices):
         raise ValueError(

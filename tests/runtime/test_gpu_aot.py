@@ -12,7 +12,8 @@ import pytest
 from loomax.runtime import gpu_aot
 from loomax.runtime.aot import report
 from loomax.runtime.compile import target_platform
-from loomax.runtime.gpu_aot import GPU_BYTES, GPUS, gpu_mesh, gpu_present
+from loomax.runtime.gpu_aot import gpu_mesh, gpu_present
+from loomax.runtime.gpus import GPU_BYTES, GPUS, gpu_topology
 from loomax.runtime.mesh import MeshConfig, on_mesh
 
 PLUGIN = "jax_plugins.xla_cuda13"
@@ -107,7 +108,7 @@ def test_the_plugin_is_asked_for_one_host(fake, name, topology):
 
 
 def test_each_eight_are_a_host():
-    assert gpu_aot._topology("h100:16", "16") == "1x2x8"
+    assert gpu_topology("h100:16") == "1x2x8"
 
 
 def test_a_plugin_that_jax_passed_over_is_started(monkeypatch, fake):
