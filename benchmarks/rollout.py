@@ -34,6 +34,8 @@ from loomax.runtime.compile import physics_options
 from loomax.runtime.mesh import batch_sharding
 
 BENCH = "rollout"
+# Package -> the extra of loomax that has it.
+NEEDS = {"brax": "bench"}
 LOOPS = {"python-loop": False, "python-loop-chunks": True}
 
 

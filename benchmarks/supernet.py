@@ -14,7 +14,11 @@ from pathlib import Path
 
 from benchmarks._rows import finish
 
-PARTS = {name: f"benchmarks._supernet_{name}" for name in ("cost", "search", "samplers")}
+PARTS = {
+    "cost": "benchmarks._supernet_cost",
+    "search": "benchmarks._supernet_search",
+    "samplers": "benchmarks._supernet_samplers",
+}
 QUICK = ("cost",)
 
 

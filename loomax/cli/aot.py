@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from loomax.cli.train import check_early
 from loomax.runtime.config import fail, parse, take_flag, take_option, unknown
+from loomax.runtime.topology import check_compiler, check_topology
 
 PROGRAMS = ("train", "table")
 DESCRIPTION = """Compiles a training step for a TPU slice that is not here and prints what the
@@ -35,7 +37,8 @@ def run(argv: Sequence[str], prog: str) -> None:
     if topology is None:
         fail(prog, "--topology is missing: for example --topology v5e:4x4")
     check_early(config)
-    check_topology_name(topology)
+    check_topology(topology)
+    check_compiler()
 
     prepare()
 

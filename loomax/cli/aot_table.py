@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loomax.runtime.config import fail, parse_options, unknown
+from loomax.runtime.topology import check_compiler, check_topology
 
 DESCRIPTION = """Compiles the main training step of configurations for TPU slices that are not here,
 and prints a table (Markdown): memory a chip, arithmetic, what crosses the links, whether it fits.
@@ -41,6 +42,9 @@ def run(argv: Sequence[str], prog: str) -> None:
     for name in options.configs:
         if name not in known:
             fail(prog, unknown("config", name, known))
+    for topology in options.topologies:
+        check_topology(topology)
+    check_compiler()
     prepare()
 
     from loomax.agents.growth import grown

@@ -1,6 +1,8 @@
 """loomax bench: run one file of benchmarks/."""
 
+import ast
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from tyro.conf import Positional
 
 import loomax
 from loomax.runtime.config import parse_options, unknown
+from loomax.runtime.options import OutFile
 
 ROOT = Path(loomax.__file__).resolve().parent.parent
 
@@ -24,7 +27,7 @@ class Options:
     """smaller sizes and fewer repetitions"""
     only: tuple[str, ...] = ()
     """some of the benchmark's parts, where it has parts"""
-    json: str | None = None
+    json: OutFile | None = None
     """write the rows to this file too, one JSON object a line"""
 
 
@@ -37,21 +40,38 @@ def run(argv: Sequence[str], prog: str) -> None:
     if options.name not in known:
         raise ValueError(unknown("benchmark", options.name, known))
 
+    parts, needs = told(ROOT / "benchmarks" / f"{options.name.replace('-', '_')}.py")
+    if options.only and not parts:
+        raise ValueError(f"{options.name} has no parts: leave --only out")
+    for name in options.only:
+        if name not in parts:
+            raise ValueError(unknown("part", name, parts))
+    for package, extra in needs.items():
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"{options.name} needs {package}: pip install 'loomax[{extra}]'")
+
     from loomax.runtime.compile import setup_cpu
 
     setup_cpu()
     sys.path.insert(0, str(ROOT))
     module = importlib.import_module("benchmarks." + options.name.replace("-", "_"))
     path = Path(options.json) if options.json else None
-    if not options.only:
-        return module.main(options.quick, path)
-    parts = tuple(getattr(module, "PARTS", ()))
-    if not parts:
-        raise ValueError(f"{options.name} has no parts: leave --only out")
-    for name in options.only:
-        if name not in parts:
-            raise ValueError(unknown("part", name, parts))
-    module.main(options.quick, path, options.only)
+    more = (options.only,) if options.only else ()
+    module.main(options.quick, path, *more)
+
+
+def told(path: Path) -> tuple[list[str], dict[str, str]]:
+    """Names of a benchmark's PARTS, and its NEEDS: packages by the extra that has them.
+
+    Both are dicts that the file writes out; it is read and not run, since it imports JAX.
+    """
+    found: dict[str, ast.Dict] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        if isinstance(getattr(node, "value", None), ast.Dict):
+            found |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
+    parts = [ast.literal_eval(key) for key in found["PARTS"].keys] if "PARTS" in found else []
+    return parts, ast.literal_eval(found["NEEDS"]) if "NEEDS" in found else {}
 
 
 def benchmarks(root: Path) -> list[str]:

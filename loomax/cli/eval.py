@@ -1,14 +1,15 @@
 """loomax eval: score a run's policy on held-out seeds, or its language model on documents."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from loomax.runtime.config import parse_options, unknown
+from loomax.cli.runs import find_run
+from loomax.runtime.config import parse_options
+from loomax.runtime.options import AtLeastOne, Bound, NotNegative, Source
 
 DESCRIPTION = """Scores the newest policy of a run on seeds that it was not trained on.
 (`loomax eval perplexity --help`: a language model, on documents;
@@ -24,7 +25,7 @@ class Options:
 
     run: Positional[str]
     """name of a run, or its folder"""
-    episodes: int = 512
+    episodes: AtLeastOne = 512
     """number of held-out episodes"""
     seed: int | None = None
     """from which all of them are drawn; default: the run's own eval.seed, which gives the episodes
@@ -39,11 +40,11 @@ class LMOptions:
 
     run: Positional[str]
     """name of a run, or its folder"""
-    data: str = ""
+    data: Source = ""
     """a file or folder, all of which is scored; default: the documents that the run held out"""
     files: str = "*"
     """which files of that folder, as a glob pattern"""
-    rows: int = 0
+    rows: NotNegative = 0
     """rows at most; 0 takes all"""
     runs: str = "runs"
     """where runs live"""
@@ -55,25 +56,25 @@ class NeedleOptions:
 
     run: Positional[str]
     """name of a run, or its folder"""
-    lengths: tuple[int, ...] = ()
+    lengths: tuple[AtLeastOne, ...] = ()
     """tokens of the prompts; default: 1, 2, 4 and 8 times the longest training rows"""
-    depths: int = 10
+    depths: AtLeastOne = 10
     """places of the fact that is asked for, from the beginning of the hay to its end"""
-    needles: int = 1
+    needles: AtLeastOne = 1
     """facts in a prompt, one of which is asked for"""
-    trials: int = 16
+    trials: AtLeastOne = 16
     """prompts of each length and depth"""
-    block: int = 512
+    block: AtLeastOne = 512
     """tokens that are read at once"""
     seed: int = 0
     """of the facts and of where the hay begins"""
-    data: str = ""
+    data: Source = ""
     """a file or folder of hay; default: the documents that the run held out"""
     files: str = "*"
     """which files of that folder, as a glob pattern"""
     scaling: Literal["none", "pi", "ntk", "yarn"] = "none"
     """how rotary positions are stretched beyond those of the training"""
-    factor: float = 1.0
+    factor: Annotated[float, Bound(1)] = 1.0
     """by how much"""
     runs: str = "runs"
     """where runs live"""
@@ -83,11 +84,7 @@ def run(argv: Sequence[str], prog: str) -> None:
     if argv and argv[0] in VERBS:
         return VERBS[argv[0]](argv[1:], f"{prog} {argv[0]}")
     options = parse_options(Options, argv, prog, DESCRIPTION)
-    if options.episodes < 1:
-        raise ValueError(f"--episodes is {options.episodes}: give at least 1")
-    path = find_run(options.run, Path(options.runs))
-    if "stages" in json.loads((path / "config.json").read_text(encoding="utf-8")):
-        raise ValueError(f"{path} is a language model's run: loomax eval perplexity {options.run}")
+    path = find_run(options.run, Path(options.runs), ["policy"])
 
     from loomax.runtime.compile import setup_cpu
 
@@ -101,9 +98,7 @@ def run(argv: Sequence[str], prog: str) -> None:
 def run_perplexity(argv: Sequence[str], prog: str) -> None:
     """loomax eval perplexity RUN."""
     options = parse_options(LMOptions, argv, prog, LM_DESCRIPTION)
-    if options.rows < 0:
-        raise ValueError(f"--rows is {options.rows}: give at least 1, or 0 for all")
-    path = find_run(options.run, Path(options.runs))
+    path = find_run(options.run, Path(options.runs), ["language model"])
 
     from loomax.runtime.compile import setup_cpu
 
@@ -117,9 +112,7 @@ def run_perplexity(argv: Sequence[str], prog: str) -> None:
 def run_needle(argv: Sequence[str], prog: str) -> None:
     """loomax eval needle RUN."""
     options = parse_options(NeedleOptions, argv, prog, NEEDLE_DESCRIPTION)
-    if options.factor < 1:
-        raise ValueError(f"--factor is {options.factor}: give at least 1")
-    path = find_run(options.run, Path(options.runs))
+    path = find_run(options.run, Path(options.runs), ["language model"])
 
     from loomax.runtime.compile import setup_cpu
 
@@ -133,19 +126,6 @@ def run_needle(argv: Sequence[str], prog: str) -> None:
     evaluate_needles(
         path, grid, options.data, options.files, scaling=options.scaling, factor=options.factor
     )
-
-
-def find_run(name: str, root: Path) -> Path:
-    """The folder of a run, given as a path or as a name under `root`.
-
-    Raises:
-        ValueError: there is no such run.
-    """
-    for path in (Path(name), root / name):
-        if (path / "config.json").is_file():
-            return path
-    known = sorted(path.parent.name for path in root.glob("*/config.json"))
-    raise ValueError(unknown("run", name, known) if known else f"no run in {root}: train one first")
 
 
 VERBS = {"perplexity": run_perplexity, "needle": run_needle}

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
-from loomax.cli.eval import find_run
 from loomax.cli.nas_table import default_path
+from loomax.cli.runs import check_kind, find_run
 from loomax.nas.evolve.config import Measure
 from loomax.runtime.config import parse_options
+from loomax.runtime.options import AtLeastOne, Bound, NotNegative, OutFolder, Positive
+from loomax.runtime.places import check_folder
 
 PROG = "loomax nas search"
 DESCRIPTION = """Searches a trained supernet for networks that are accurate and fast (NSGA-II over
@@ -23,29 +26,29 @@ class Options:
 
     run: str
     """a run of loomax nas train: a folder, or a name under --runs"""
-    latency_ms: float
+    latency_ms: Positive
     """what a forward pass may take, milliseconds"""
     device: str = "cpu"
     """whose latency it is, as in loomax nas table"""
     table: str = ""
     """of latencies; default: tables/SPACE-DEVICE.json; a roofline-... device needs none"""
-    batch: int = 1
+    batch: AtLeastOne = 1
     """images of a forward pass, as in the table"""
-    at_least_ms: float = 0.0
+    at_least_ms: Annotated[float, Bound(0)] = 0.0
     """leave faster networks out"""
-    candidates: int = 1000
+    candidates: AtLeastOne = 1000
     """networks that are judged"""
-    population: int = 64
+    population: Annotated[int, Bound(2)] = 64
     """networks that the next ones are made from"""
-    random: int = 0
+    random: NotNegative = 0
     """also judge so many random networks, and compare"""
-    finetune: int = 0
+    finetune: NotNegative = 0
     """train the found network for so many steps"""
     measure: Measure = "confidence"
     """of the judged networks: mean probability of the right class, or accuracy (noisier)"""
     seed: int = 0
     """of the search"""
-    out: str = ""
+    out: OutFolder = ""
     """folder; default: RUN/search/DEVICE-LATENCYms"""
     runs: str = "runs"
     """where runs live"""
@@ -59,9 +62,16 @@ def main(argv: Sequence[str]) -> None:
 
     oracle = oracle_of(options.device, options.batch)
     evolve = EvolveConfig(options.candidates, options.population, seed=options.seed)
-    if min(options.random, options.finetune) < 0:
-        raise ValueError("--random and --finetune are below 0: give 0 or more")
-    run = find_run(options.run, Path(options.runs))
+    if options.at_least_ms > options.latency_ms:
+        raise ValueError(
+            f"--at-least-ms is {options.at_least_ms:g} and --latency-ms {options.latency_ms:g}: "
+            "nothing lies between them"
+        )
+    run = find_run(options.run, Path(options.runs), ["supernet"])
+    name = f"{options.device}-{options.latency_ms:g}ms"
+    out = Path(options.out) if options.out else run / "search" / name
+    check_folder(out, "--out")
+    find_table(options, oracle, str(check_kind(run, ["supernet"])["space"]))
 
     from loomax.runtime.compile import setup_cpu
 
@@ -72,8 +82,6 @@ def main(argv: Sequence[str]) -> None:
 
     trained = open_run(run)
     latency, origin = predictor(options, oracle, trained.space, trained.config.space)
-    name = f"{options.device}-{options.latency_ms:g}ms"
-    out = Path(options.out) if options.out else run / "search" / name
     config = SearchConfig(
         options.device,
         options.latency_ms / 1e3,
@@ -97,18 +105,30 @@ def predictor(options: Options, oracle, space, name: str) -> tuple:
     from loomax.nas.oracle.table import check_origin, origin_of, read_table
 
     wanted = origin_of(oracle, space, name)
-    if oracle.source == "roofline" and not options.table:
+    path = find_table(options, oracle, name)
+    if path is None:
         return bound_predictor(space, oracle), asdict(wanted)
+    table = read_table(path)
+    # Tables serve on other machines than those that they were made on.
+    check_origin(path, table.origin, wanted, but=("version", "dtype"))
+    return predictor_of(space, table), asdict(table.origin)
+
+
+def find_table(options: Options, oracle, name: str) -> Path | None:
+    """The file of latencies; None where a bound needs none.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if oracle.source == "roofline" and not options.table:
+        return None
     path = Path(options.table or default_path(name, options.device))
     if not path.is_file():
         raise ValueError(
             f"no latency table {path}: make it with `loomax nas table --space {name} --device"
             f" {options.device} --out {path}`"
         )
-    table = read_table(path)
-    # Tables serve on other machines than those that they were made on.
-    check_origin(path, table.origin, wanted, but=("version", "dtype"))
-    return predictor_of(space, table), asdict(table.origin)
+    return path
 
 
 def lines(found, config) -> list[str]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loomax.runtime.config import parse_options
+from loomax.runtime.options import AtLeastOne, NotNegative, OutFile, Positive
+from loomax.runtime.places import check_file
 
 PROG = "loomax nas table"
 DESCRIPTION = """Finds the latency of every block of a space and writes a table for `loomax nas
@@ -24,19 +26,19 @@ class Options:
     """cpu, v4, v5e, v5p, v6e, or roofline-CHIP"""
     space: str = "digits"
     """digits, digits-debug or elasticvit"""
-    classes: int = 0
+    classes: NotNegative = 0
     """of the classifier; 0 takes the space's own number"""
-    out: str = ""
+    out: OutFile = ""
     """the table; default: tables/SPACE-DEVICE.json"""
-    batch: int = 1
+    batch: AtLeastOne = 1
     """images of one forward pass"""
     dtype: str = ""
     """default: float32 on the CPU, bfloat16 elsewhere"""
-    fitted: int = 8
+    fitted: NotNegative = 8
     """random networks that the sum over blocks is fitted to"""
-    held_out: int = 16
+    held_out: NotNegative = 16
     """further ones that predictions are judged on"""
-    max_load: float = 0.5
+    max_load: Positive = 0.5
     """cpu: cores that others may keep busy; more is refused"""
     seed: int = 0
     """of the networks"""
@@ -52,6 +54,7 @@ def main(argv: Sequence[str]) -> None:
     oracle = oracle_of(options.device, options.batch, options.dtype or None, cpu)
     space = space_of(options.space, options.classes)
     path = options.out or default_path(options.space, options.device)
+    check_file(path, "--out")
     if oracle.source != "roofline":
         # What is compiled for a TPU is not run, and must not wait for one.
         os.environ["JAX_PLATFORMS"] = "cpu"

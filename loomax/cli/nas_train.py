@@ -1,10 +1,9 @@
 """loomax nas train: a supernet, in a run folder of its own."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from loomax.cli.train import default_name, is_run
+from loomax.cli.runs import check_kind, check_root, is_run
+from loomax.cli.train import check_early, check_place, default_name
 from loomax.runtime.config import merge, parse, take_flag, take_option
 from loomax.runtime.files import run_directory
 
@@ -24,16 +23,16 @@ def main(argv: Sequence[str]) -> None:
     runs, argv = take_option(argv, "--runs", PROG)
     resume, argv = take_flag(argv, "--resume")
     chosen, rest = take_option(argv, "--config", PROG)
-    root, fallback = Path(runs or "runs"), chosen or next(iter(CONFIGS))
+    root, fallback = check_root(runs), chosen or next(iter(CONFIGS))
     name = name or default_name(root, fallback, resume)
+    check_place(root, name, resume, "supernet")
     named = dict(CONFIGS)
     if resume and chosen is None and is_run(root / name):
-        held = json.loads((root / name / "config.json").read_text(encoding="utf-8"))
+        held = check_kind(root / name, ["supernet"])
         fallback = held["name"] if held.get("name") in CONFIGS else fallback
         named[fallback] = merge(CONFIGS[fallback], held)
     config = parse(named, ["--config", fallback, *rest], PROG, DESCRIPTION)
-    if is_run(root / name) and not resume:
-        raise ValueError(f"{root / name} exists: add --resume to go on, or give another --name")
+    check_early(config)
 
     from loomax.runtime.compile import setup_cpu
 

@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional
 
 from loomax.runtime.config import fail, parse_options, take_command
+from loomax.runtime.options import Bound, NotNegative, OutFile, Positive
 
 DESCRIPTION = """usage: loomax plan memory --config NAME [OPTIONS]
        loomax plan rl --config NAME [OPTIONS]
@@ -31,15 +32,15 @@ class PackOptions:
     """a CSV file id,lower,upper,size, or a trace as JSON"""
     capacity: int | None = None
     """stop at the first plan of at most this many bytes; default: look for the least peak"""
-    json: str | None = None
+    json: OutFile | None = None
     """write offsets, peak, lower bound and seconds to this file"""
-    time_limit: float = 30.0
+    time_limit: Positive = 30.0
     """seconds after which the best plan so far is taken"""
-    gap: float = 0.0
+    gap: Annotated[float, Bound(0)] = 0.0
     """without a capacity, a peak of (1 + gap) lower bounds is good enough"""
     seed: int = 0
     """of the search"""
-    threads: int = 0
+    threads: NotNegative = 0
     """searches side by side; 0 takes one for each core"""
     strategy: str = "portfolio"
     """portfolio, or groups: buffers of one phase as blocks"""

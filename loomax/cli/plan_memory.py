@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from loomax.runtime.config import fail, parse_options, take_option, unknown
+from loomax.runtime.options import OutFile, OutFolder
+from loomax.runtime.places import check_folder
+from loomax.runtime.topology import check_compiler, check_target
 
 DESCRIPTION = """Asks the compiler how much memory a configuration's training step takes, and which
 form of it (what is recomputed, how layers run, microbatches, the compiler's own levers) does least
@@ -30,11 +33,11 @@ class MemoryOptions:
     """with --budget: also the largest batch that fits"""
     most: int = 24
     """with --budget: compilations at most"""
-    show: str | None = None
+    show: OutFolder | None = None
     """draw the buffers over time into this folder: memory.png, memory.html, memory.json"""
     check: str | None = None
     """compare with a file of allowed bytes; exit code 1 where more is taken"""
-    record: str | None = None
+    record: OutFile | None = None
     """write what is taken now into that file"""
     tolerance: float = 0.01
     """with --check: growth that is allowed, as a share"""
@@ -50,6 +53,9 @@ def run(argv: Sequence[str], prog: str) -> None:
     budget = check_options(options, prog)
     if not (options.budget or options.show or options.check or options.record):
         options = dataclasses.replace(options, show=f"plans/{chosen}")
+    check_folder(options.show or "plans", "--show")
+    if check_target(options.target) == "tpu":
+        check_compiler()
     start_jax(options.target)
 
     from loomax.agents.fitting import subject_of

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loomax.cli.train import check_early
 from loomax.runtime.config import fail, parse, take_option
+from loomax.runtime.places import check_folder, check_source
+from loomax.runtime.topology import check_compiler, check_topology
 
 DESCRIPTION = """Profiles the stages of an iteration of reinforcement learning (rollout, returns,
 update), plans where and when each runs, and prints the plan, its predicted timeline and its rivals
@@ -78,15 +81,18 @@ def run(argv: Sequence[str], prog: str) -> None:
         fail(prog, "--try and --topology: only what is here can run, give one of them")
     rates = {name: options.size(name, prog) for name in ("memory", "link", "host")}
     config = parse(CONFIGS, rest, prog, DESCRIPTION)
+    check_early(config)
+    check_folder(options.out or f"plans/{config.name}", "--out")
+    if options.profile:
+        check_source(options.profile, "--profile")
     if options.topology:
+        check_topology(options.topology)
+        check_compiler()
         os.environ["JAX_PLATFORMS"] = "cpu"
 
     from loomax.agents.planning import choose_plan, profile_rl
-    from loomax.runtime.aot import check_topology
     from loomax.runtime.compile import setup_cpu
 
-    if options.topology:
-        check_topology(options.topology)
     setup_cpu(devices=1 if options.topology else devices)
     traced = profile_rl(
         config,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loomax.runtime.config import fail, parse_options
+from loomax.runtime.options import NotNegative, OutFile, Positive
 
 DESCRIPTION = """Runs a program with the arena between XLA:CPU and libc (Linux, opt-in):
 
@@ -21,23 +22,23 @@ Without --record, --plan and --arena the program only keeps to --budget."""
 class Options:
     """What is done; the program and its arguments stand after `--`."""
 
-    record: str | None = None
+    record: OutFile | None = None
     """write the program's requests to this file, as JSON lines"""
     plan: str | None = None
     """plan from this log; runs nothing"""
-    out: str | None = None
+    out: OutFile | None = None
     """where --plan writes the plan"""
     arena: str | None = None
     """serve the program's requests from this plan"""
     budget: str | None = None
     """bytes that may be held, such as 15GiB: a request beyond them fails"""
-    threshold: int = 65536
+    threshold: NotNegative = 65536
     """smaller requests are libc's, in bytes"""
     check: bool = False
     """check every event for overlaps, and overwrite what is freed"""
     huge_pages: bool = True
     """ask for huge pages"""
-    time_limit: float = 10.0
+    time_limit: Positive = 10.0
     """seconds of planning at most"""
 
 

@@ -15,6 +15,13 @@ KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "searcher": ("loomax train search", ("model", "world", "exam")),
     "supernet": ("loomax nas train", ("space", "sampler", "distill")),
 }
+# And the verb for what was trained.
+USES = {
+    "policy": "loomax eval",
+    "language model": "loomax eval perplexity",
+    "searcher": "loomax search ask --model",
+    "supernet": "loomax nas search --run",
+}
 CONFIG = "config.json"
 
 
@@ -48,7 +55,9 @@ def check_kind(path: Path, kinds: Sequence[str]) -> dict[str, Any]:
     if found in kinds:
         return held
     wanted = " or ".join(f"a {kind} ({KINDS[kind][0]})" for kind in kinds)
-    what = f"the run of a {found}" if found else f"no run: {CONFIG} is of none of its kinds"
+    what = f"no run: {CONFIG} is of none of its kinds"
+    if found:
+        what = f"the run of a {found}, for {USES[found]} {path.name}"
     raise ValueError(f"{path} is {what}: give one of {wanted}")
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from loomax.cli.eval import find_run
+from loomax.cli.runs import find_run
 from loomax.runtime.config import fail, parse_options, take_command
+from loomax.runtime.options import OutFile
 
 DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl|world [--out DIR] [--engine tantivy]
        loomax search find "words" [--index DIR] [--k 5]
@@ -92,7 +93,7 @@ class AskOptions:
     """for the whole question"""
     seed: int = 0
     """of the sampling"""
-    trace: str = ""
+    trace: OutFile = ""
     """also write the events to this file, as JSON lines"""
     runs: str = "runs"
     """where runs live"""
@@ -206,7 +207,7 @@ async def ask_agent(options: AskOptions) -> Any:
 def open_brain(options: AskOptions) -> Any:
     """The engine that is asked, to be entered."""
     if options.model:
-        path = find_run(options.model, Path(options.runs))
+        path = find_run(options.model, Path(options.runs), ["language model", "searcher"])
 
         from loomax.runtime.compile import setup_cpu
 

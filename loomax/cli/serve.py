@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loomax.cli.eval import find_run
+from loomax.cli.runs import find_run
 from loomax.runtime.config import fail, parse_options
 
 LAST_PORT = 65_535
@@ -101,7 +101,7 @@ def open_run(options: Options) -> Any:
     Raises:
         ValueError: there are not so many devices.
     """
-    path = find_run(options.model, Path(options.runs))
+    path = find_run(options.model, Path(options.runs), ["language model"])
 
     from loomax.runtime.compile import setup_cpu
 

@@ -1,14 +1,15 @@
 """loomax train: a named config, single fields changed, in a run folder of its own."""
 
 import importlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from loomax.cli.items import take_items
+from loomax.cli.runs import check_kind, check_root, is_run
 from loomax.runtime.config import fail, merge, parse, take_flag, take_option, unknown
-from loomax.runtime.files import run_directory
+from loomax.runtime.files import check_run_name, run_directory
+from loomax.runtime.places import check_folder
 
 # What is trained -> the package that has its `presets.CONFIGS` and `train.train`.
 KINDS = {
@@ -16,6 +17,8 @@ KINDS = {
     "lm": "loomax.agents.pretrain",
     "search": "loomax.agents.search.train",
 }
+# Its kind of run, as `loomax.cli.runs` calls it.
+TRAINED = {"policy": "policy", "lm": "language model", "search": "searcher"}
 
 DESCRIPTION = """Trains {what} and writes everything to runs/RUN.
 
@@ -43,13 +46,14 @@ def run(argv: Sequence[str], prog: str) -> None:
     budget, argv = take_budget(argv, prog)
     resume, argv = take_flag(argv, "--resume")
     chosen, rest = take_option(argv, "--config", prog)
-    root = Path(runs or "runs")
+    root = check_root(runs)
     fallback = chosen or next(iter(configs))
     named_by_hand = name is not None
     name = name or default_name(root, fallback, resume)
+    check_place(root, name, resume, TRAINED[kind])
     named = dict(configs)
     if resume and chosen is None and is_run(root / name):
-        held = json.loads((root / name / "config.json").read_text(encoding="utf-8"))
+        held = check_kind(root / name, [TRAINED[kind]])
         fallback = held["name"] if held.get("name") in configs else fallback
         named[fallback] = merge(configs[fallback], held)
     if fallback in named:
@@ -58,8 +62,7 @@ def run(argv: Sequence[str], prog: str) -> None:
     config = parse(named, ["--config", fallback, *rest], prog, text)
     if kind == "policy":
         config.check_weights()
-    if is_run(root / name) and not resume:
-        raise ValueError(f"{root / name} exists: add --resume to go on, or give another --name")
+    check_early(config)
 
     from loomax.runtime.compile import setup_cpu
     from loomax.runtime.distributed import initialize_distributed
@@ -115,9 +118,29 @@ def take_kind(argv: Sequence[str], prog: str) -> tuple[str, list[str]]:
     return argv[0], list(argv[1:])
 
 
-def is_run(path: Path) -> bool:
-    """True when a run was started in `path`."""
-    return (path / "config.json").is_file()
+def check_place(root: Path, name: str, resume: bool, kind: str) -> None:
+    """Refuses a run's folder that cannot be written, or holds another run.
+
+    Raises:
+        ValueError: naming the folder and what to give instead.
+    """
+    check_run_name(name)
+    check_folder(root / name, "--name")
+    if not is_run(root / name):
+        return
+    if not resume:
+        raise ValueError(f"{root / name} exists: add --resume to go on, or give another --name")
+    check_kind(root / name, [kind])
+
+
+def check_early(config: Any) -> None:
+    """Refuses what no number of devices makes right, before JAX is asked for the devices here.
+
+    Raises:
+        ValueError: see the configuration's own `validate`.
+    """
+    mesh = getattr(config, "mesh", None)
+    config.validate(max(1, config.subnets) if mesh is None else mesh.least)
 
 
 def default_name(root: Path, config: str, resume: bool) -> str:

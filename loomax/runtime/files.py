@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from loomax.runtime.bounds import shorten
+
 # Of what a program writes and reads again; tables of latencies and plans are the longest.
 MOST_JSON = 2**28
 
@@ -64,17 +66,22 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def check_run_name(name: str) -> None:
+    """Raises ValueError unless `name` is one plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
+        raise ValueError(
+            f"run name {shorten(name)} cannot be a folder: use letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit, at most 200"
+        )
+
+
 def run_directory(root: str | Path, name: str) -> Path:
     """Creates and returns `root/name`, the folder of one run.
 
     Raises:
         ValueError: `name` is not one plain folder name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(
-            f"run name {name!r} cannot be a folder: use letters, digits, '.', '_' and '-', "
-            "starting with a letter or digit"
-        )
+    check_run_name(name)
     path = Path(root) / name
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -27,6 +27,7 @@ INSTALL = "pip install 'loomax[gpu-aot]'"
 # Nodes of an NVIDIA GPU: plain, in containers, under WSL2.
 _NODES = ("nvidia0", "nvidiactl", "dxg")
 
+
 def gpu_mesh(
     name: str, config: MeshConfig | None = None, *, memory_bytes: int | None = None
 ) -> Mesh:

@@ -119,5 +119,3 @@ def gpu_topology(name: str) -> str:
         )
     hosts = max(1, count // GPUS_PER_HOST)
     return f"1x{hosts}x{count // hosts}"
-
-

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from loomax.runtime.bounds import shorten
-from loomax.runtime.places import check_file, check_folder
+from loomax.runtime.places import check_file, check_folder, check_source
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,16 @@ class Bound:
 
 @dataclass(frozen=True)
 class Place:
-    """A file is written there, or a folder with files in it."""
+    """A file is written there, a folder with files in it, or something is read."""
 
-    kind: Literal["file", "folder"]
+    kind: Literal["file", "folder", "source"]
 
     def check(self, value: str, name: str) -> None:
         """Raises ValueError where that cannot be done."""
-        (check_file if self.kind == "file" else check_folder)(value, name)
+        CHECKS[self.kind](value, name)
+
+
+CHECKS = {"file": check_file, "folder": check_folder, "source": check_source}
 
 
 AtLeastOne = Annotated[int, Bound(1)]
@@ -46,6 +49,7 @@ NotNegative = Annotated[int, Bound(0)]
 Positive = Annotated[float, Bound(0, above=True)]
 OutFile = Annotated[str, Place("file")]
 OutFolder = Annotated[str, Place("folder")]
+Source = Annotated[str, Place("source")]
 
 
 def marks_of(hint: Any) -> list[Bound | Place]:

@@ -1,4 +1,4 @@
-"""Places for files that are still to be written: whether they can be, asked before any work."""
+"""Places that files are written to or read from: whether they can be, asked before any work."""
 
 import os
 import stat
@@ -35,6 +35,22 @@ def check_folder(path: str | Path, name: str) -> None:
     if mode is not None and not stat.S_ISDIR(mode):
         raise ValueError(f"{name} is {path}, which is a file: give a folder")
     _check_parent(path, path, name)
+
+
+def check_source(path: str | Path, name: str) -> None:
+    """Refuses a path with neither a folder nor a file that can be read.
+
+    Raises:
+        ValueError: it is empty, missing, a device, or not readable.
+    """
+    path = _given(path, name)
+    mode = _mode(path, name)
+    if mode is None:
+        raise ValueError(f"{name} is {path}: there is no such file or folder")
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise ValueError(f"{name} is {path}: give a file or a folder")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"{name} is {path}: permission denied")
 
 
 def _given(path: str | Path, name: str) -> Path:

@@ -17,6 +17,7 @@ EXAMPLES = "cpu, tpu:v5e (one chip), v5e:4x4 (a slice), gpu:h100"
 # Sides of a slice. Of a side of 0 libtpu does not say no: it ends the process.
 _SHAPE = re.compile(r"[1-9][0-9]*(x[1-9][0-9]*)*(_twisted|_untwisted)?")
 
+
 def check_topology(name: str) -> None:
     """Checks how a slice is written, which needs no libtpu.
 

@@ -11,6 +11,7 @@ import pytest
 
 import loomax
 from loomax.cli import bench, main, train
+from loomax.runtime.axes import MeshConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,14 @@ class Config:
     name: str
     optimiser: Optimiser = field(default_factory=Optimiser)
     seed: int = 0
+    # By these the configuration of a policy's run is told.
+    env: str = "e"
+    policy: str = "p"
+    rl: str = "r"
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def validate(self, devices: int) -> None:
+        assert devices >= 1
 
 
 CONFIGS = {"quick": Config("quick"), "full": Config("full", Optimiser(1e-5))}
@@ -149,7 +158,8 @@ def test_eval_finds_runs_by_name_and_by_path(calls, tmp_path, capsys):
     assert "did you mean mine?" in error(capsys, "eval", "mien")
 
 
-def test_aot_passes_config_and_topology(calls):
+def test_aot_passes_config_and_topology(calls, monkeypatch):
+    monkeypatch.setattr("loomax.cli.aot.check_compiler", lambda: None)
     main.main("aot train --topology v5e:2x2 --config full --seed 2".split())
     assert calls[-1] == ("aot", Config("full", Optimiser(1e-5), 2), "v5e:2x2")
 

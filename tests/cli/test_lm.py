@@ -12,6 +12,7 @@ import pytest
 from loomax.agents.pretrain.needle_grid import GridConfig
 from loomax.cli import main
 from loomax.cli.items import take_items
+from loomax.runtime.axes import MeshConfig
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Config:
     stages: tuple[Stage, ...] = ()
     sizes: tuple[int, ...] = (1, 2)
     seed: int = 0
+    model: str = "m"
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def validate(self, devices: int) -> None:
+        assert devices >= 1
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,13 @@ class Policy:
     name: str
     seed: int = 0
     nothing: tuple[Stage, ...] = field(default=())
+    env: str = "e"
+    policy: str = "p"
+    rl: str = "r"
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+
+    def validate(self, devices: int) -> None:
+        assert devices >= 1
 
 
 LM = {"tiny": Config("tiny", (Stage(3), Stage(4))), "huge": Config("huge", (Stage(5),))}
@@ -116,8 +129,8 @@ def test_a_run_is_resumed_with_its_own_stages(calls):
         ("train lm --stages.0.steps 1.5", "loomax train lm: --stages.0.steps is '1.5': it must be"),
         ("train lm --stages.0.steps", "loomax train lm: --stages.0.steps needs a value"),
         ("eval perplexity tiny", "loomax eval: no run in runs: train one first"),
-        ("eval perplexity tiny --rows -1", "loomax eval: --rows is -1: give at least 1"),
-        ("eval needle tiny --factor 0.5", "loomax eval: --factor is 0.5: give at least 1"),
+        ("eval perplexity tiny --rows -1", "loomax eval perplexity: --rows is -1: give at least 0"),
+        ("eval needle tiny --factor 0.5", "loomax eval needle: --factor is 0.5: give at least 1"),
         ("eval needle tiny --scaling yan", "loomax eval needle: "),
         ("eval perplexity tiny --episodes 3", "loomax eval perplexity: unknown field '--episodes'"),
     ],
@@ -132,19 +145,19 @@ def test_items_of_other_kinds_are_left_alone():
     assert config == LM["tiny"] and rest == ["--sizes.0", "3", "--seed", "1"]
 
 
-def test_runs_are_scored_by_what_they_are(calls, capsys):
+def test_runs_are_scored_by_what_they_are(calls, capsys, tmp_path):
     main.main("train lm --name words".split())
     main.main("train --name arm".split())
     main.main("eval perplexity words".split())
+    (tmp_path / "some.txt").write_text("a text")
     main.main("eval perplexity words --data some.txt --rows 7".split())
     main.main("eval arm --episodes 7".split())
     *_, first, second, third = calls
     assert [first[0], first[1].name, *first[2:]] == ["score", "words", "", "*", 0]
     assert second[2:] == ("some.txt", "*", 7)
     assert (third[0], third[2]) == ("eval", 7)
-    assert "is a language model's run: loomax eval perplexity words" in error(
-        capsys, "eval", "words"
-    )
+    wrong = error(capsys, "eval", "words")
+    assert "is the run of a language model, for loomax eval perplexity words" in wrong
     assert "did you mean words?" in error(capsys, "eval", "perplexity", "wrods")
 
 

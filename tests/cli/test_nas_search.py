@@ -67,9 +67,9 @@ def test_a_table_is_written_and_described(tmp_path, capsys):
     [
         ("--device v6", "unknown device 'v6': did you mean v6e?"),
         ("--device roofline-v5e --space digit", "unknown space 'digit': did you mean digits?"),
-        ("--device roofline-v5e --classes -1", "classes is -1: give 1 or more"),
+        ("--device roofline-v5e --classes -1", "--classes is -1: give at least 0"),
         ("--device cpu --batch 0", "batch is 0: give at least 1"),
-        ("--device cpu --max-load 0", "max_load is 0.0: give more than 0"),
+        ("--device cpu --max-load 0", "--max-load is 0.0: give more than 0"),
         ("--devise cpu", "unknown field '--devise': did you mean --device?"),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_search_of_the_supernet_with_fine_tuning(run, table, tmp_path, capsys)
         ("--latency-ms 1 --device roofline-v6e", "'device' 'roofline-v5e', not 'roofline-v6e'"),
         ("--latency-ms 1 --batch 4", "with batch 1, not 4"),
         ("--latency-ms 1e-9", "no network takes 1e-09 ms or less: the fastest one of the space"),
-        ("--latency-ms 1 --random -1", "--random and --finetune are below 0"),
+        ("--latency-ms 1 --random -1", "--random is -1: give at least 0"),
         ("--latency-ms 1 --candidates 0", "candidates is 0: give at least 1"),
         ("--device v5e", "latency-ms"),
     ],
