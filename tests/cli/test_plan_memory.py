@@ -53,7 +53,7 @@ def test_a_recorded_step_is_within_its_own_budget_and_not_within_a_smaller(capsy
         ([*CONFIG, "--target", "cpx"], "unknown target 'cpx'"),
         ([*CONFIG, "--program", "update"], "unknown program 'update'"),
         ([*CONFIG, "--budget", "much"], "--budget is 'much', no number of bytes"),
-        ([*CONFIG, "--budget", ""], "--budget is '', no number of bytes"),
+        ([*CONFIG, "--budget", ""], "--budget is empty: give a value"),
         ([*CONFIG, "--budget", "1e400GiB"], "--budget is '1e400GiB', more than 2**60 bytes"),
         ([*CONFIG, "--budget", "1GiB", "--most", "-5"], "--most is -5: give at least 1"),
         ([*CONFIG, "--largest"], "--largest needs --budget"),
