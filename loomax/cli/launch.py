@@ -62,9 +62,6 @@ def run(argv: Sequence[str], prog: str) -> None:
     options = parse_options(LaunchOptions, argv[:split], prog, DESCRIPTION)
     if not command:
         fail(prog, "nothing to start: give a command after --, such as -- train --config debug")
-    if "--hosts" in argv[:split] and not options.hosts:
-        # A shell variable that was empty must not start a training here.
-        fail(prog, "--hosts names no host: give at least one, such as --hosts tpu-0 tpu-1")
     check_options(options, prog)
     shared = len(options.hosts) > 1 or options.processes > 1 or options.jobset is not None
     check_command(command, shared, prog)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     named = dict(CONFIGS)
     if resume and chosen is None and is_run(root / name):
         held = check_kind(root / name, ["supernet"])
-        fallback = held["name"] if held.get("name") in CONFIGS else fallback
+        fallback = next((n for n in CONFIGS if n == held.get("name")), fallback)
         named[fallback] = merge(CONFIGS[fallback], held)
     config = parse(named, ["--config", fallback, *rest], PROG, DESCRIPTION)
     check_early(config)

@@ -54,7 +54,7 @@ def run(argv: Sequence[str], prog: str) -> None:
     named = dict(configs)
     if resume and chosen is None and is_run(root / name):
         held = check_kind(root / name, [TRAINED[kind]])
-        fallback = held["name"] if held.get("name") in configs else fallback
+        fallback = next((n for n in configs if n == held.get("name")), fallback)
         named[fallback] = merge(configs[fallback], held)
     if fallback in named:
         named[fallback], rest = take_items(named[fallback], rest, prog)

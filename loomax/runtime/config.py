@@ -77,7 +77,7 @@ def _check_options(options: Any) -> None:
 
 def _check_several(prog: str, argv: Sequence[str], flag: str) -> None:
     """Refuses `flag` without a value: a verb would take it for the default, which is all."""
-    for word, following in zip(argv, [*argv[1:], "--"], strict=True):
+    for word, following in zip(argv, [*argv[1:], "--"], strict=False):
         if _spelling(word) == flag and following.startswith("--"):
             fail(prog, f"{flag} needs at least one value")
 
