@@ -171,9 +171,9 @@ def projections_layer(chip: Chip, config: LMConfig) -> Verdict:
 
     def run(p, x, span: Span):
         layer = jax.tree.map(lambda leaf: leaf[0], p["self_layers"])
-        y = normed(x, layer["mixer_norm"])
+        y = normed(one, x, layer["mixer_norm"])
         q, k, v = attention.inputs(one, layer["mixer"], y, positions(span, CHUNK))
-        return hidden(layer, x + attention.output(one, layer["mixer"], y, q)), k, v
+        return hidden(one, layer, x + attention.output(one, layer["mixer"], y, q)), k, v
 
     return chip.compile(run, params, _residual(chip, one), _span(chip))
 
