@@ -28,6 +28,7 @@ KINDS = {
     "gated_retention": yoco_debug("gated_retention"),
     "sliding_window": yoco_debug("sliding_window"),
     "gated_deltanet": yoco_debug("gated_deltanet"),
+    "wide_values": replace(yoco_debug("gated_deltanet"), delta=DeltaConfig(2.0, True, True)),
     "looped": replace(yoco_debug(), loops=2, kv_residual=True, cross_rope=False),
     "attention": transformer_debug("attention"),
     "mla": transformer_debug("mla"),
