@@ -9,7 +9,6 @@ import pytest
 from flax import nnx
 
 from loomax.models.flow_vla.config import debug
-from loomax.models.flow_vla.loss import noisy_actions, sample_time
 from loomax.models.flow_vla.model import create
 from loomax.models.flow_vla.prefix import encode_prefix
 from loomax.models.flow_vla.sampler import sample_chain
@@ -88,19 +87,3 @@ def test_actions_are_noise_minus_steps_of_the_velocity():
         t = np.full(BATCH, 1 - step / STEPS)
         x = x - expected(config, params, obs, x, t) / STEPS
     np.testing.assert_allclose(act(params, obs, noise), x, atol=2e-4 * np.abs(x).max())
-
-
-def test_noise_is_at_time_one_and_the_velocity_leads_to_it():
-    actions, noise = jnp.full((3, 1, 1), 2.0), jnp.full((3, 1, 1), 10.0)
-    x, target = noisy_actions(actions, noise, jnp.array([0.0, 0.25, 1.0]))
-    np.testing.assert_allclose(x.ravel(), [2.0, 4.0, 10.0])
-    np.testing.assert_allclose(target.ravel(), 8.0)
-
-
-def test_times_lean_to_the_noise():
-    """0.001 + 0.999 Beta(1.5, 1): mean 0.001 + 0.999 * 0.6, a share of u^1.5 below u."""
-    t = np.asarray(sample_time(20_000, key=jax.random.key(0)))
-    assert t.min() >= 0.001 and t.max() <= 1.0
-    assert abs(t.mean() - 0.6004) < 0.006
-    for u in (0.25, 0.5, 0.75):
-        assert abs((t < 0.001 + 0.999 * u).mean() - u**1.5) < 0.012

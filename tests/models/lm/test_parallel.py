@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from loomax.models.lm import create, forward, loss, parallel, shapes
+from loomax.models.lm import DeltaConfig, create, forward, loss, parallel, shapes
 from loomax.models.lm.presets import transformer_debug, yoco_debug
 from loomax.runtime.mesh import MeshConfig, make_mesh
 
