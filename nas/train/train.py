@@ -23,6 +23,7 @@ from loomax.nas.space.supernet import median, supernet_config
 from loomax.nas.train.choice import Choice, empty_memory_of, make_chooser
 from loomax.nas.train.config import SupernetTrainConfig
 from loomax.nas.train.data.batches import Batches, gather
+from loomax.nas.train.data.decode import check_images
 from loomax.nas.train.data.source import Source, open_source
 from loomax.nas.train.data.split import Part, split_images
 from loomax.nas.train.learner import Batch, Learner, NetMetrics, Stepper, TrainState
@@ -250,7 +251,10 @@ def train(config: SupernetTrainConfig, run_dir: Path) -> Result:
             bound and fix, or the file, are named).
     """
     config.validate(jax.device_count())
-    trainer = Trainer(config, run_dir, open_source(config.data))
+    source = open_source(config.data)
+    if config.data.source not in ("digits", "shapes"):
+        check_images(source, config.data.workers)
+    trainer = Trainer(config, run_dir, source)
     if not (run_dir / "config.json").exists():
         write_config(run_dir / "config.json", config)
     with trainer.writer() as writer:

@@ -1,34 +1,43 @@
 """Images in files: folders by class, tar shards, ArrayRecord. Indexed once, read by number."""
 
 import hashlib
-import io
 import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import grain
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 
+from loomax.nas.train.data.decode import MOST_BYTES, SUFFIXES, decode
 from loomax.nas.train.data.example import parse_example
 from loomax.nas.train.data.source import Item
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# Images that are not read here; other members of a shard (.json, .txt) are about images.
+OTHERS = (".avif", ".heic", ".heif", ".jp2", ".jxl", ".svg", ".ppm", ".exr", ".dng")
+
+
+# Of a shard's .cls file; no data set has more classes.
+MOST_CLASSES = 2**20
+# Left by file browsers.
+_LITTER = ("thumbs.db", "desktop.ini")
 
 
 class Folder:
-    """`path/CLASS/IMAGE`; classes are numbered by their names' order."""
+    """`path/CLASS/IMAGE`; classes are numbered by their names' order. Hidden names do not count.
+
+    Raises:
+        ValueError: a class is empty, a file is no image, or an image lies beside the classes.
+    """
 
     def __init__(self, path: str):
         root = _existing(path)
-        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+        entries = sorted(entry for entry in root.iterdir() if not _hidden(entry))
+        names = [entry.name for entry in entries if entry.is_dir()]
+        loose = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
+        if loose and names:
+            raise ValueError(f"{loose[0]} lies beside the folders of classes: move it into one")
         self._files = [
-            (file, label)
-            for label, name in enumerate(names)
-            for file in sorted((root / name).rglob("*"))
-            if file.suffix.lower() in SUFFIXES
+            (file, label) for label, name in enumerate(names) for file in _images(root / name)
         ]
         if not self._files:
             raise ValueError(f"{root} has no images: give a folder with one sub-folder a class")
@@ -40,7 +49,37 @@ class Folder:
 
     def __getitem__(self, number: int) -> Item:
         file, label = self._files[number]
-        return Item(decode(file.read_bytes(), str(file)), label)
+        try:
+            with open(file, "rb") as opened:
+                raw = opened.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"cannot read {file}: {error.strerror}") from None
+        return Item(decode(raw, str(file)), label)
+
+
+def _images(folder: Path) -> list[Path]:
+    """Files of a class, those in folders of it too.
+
+    Raises:
+        ValueError: there are none, or one is no image.
+    """
+    found = []
+    for file in sorted(folder.rglob("*")):
+        inner = file.relative_to(folder)
+        if file.is_dir() or any(part.startswith(".") for part in inner.parts):
+            continue
+        if file.name.lower() in _LITTER:
+            continue
+        if file.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"{file} is no image of {', '.join(SUFFIXES)}: convert or remove it")
+        found.append(file)
+    if not found:
+        raise ValueError(f"the class {folder} has no images: remove the folder, or add some")
+    return found
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")
 
 
 class TarShards:
@@ -73,16 +112,29 @@ def _shard_items(shard: Path) -> list[tuple[Path, int, int, int]]:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
                 key, suffix = os.path.splitext(member.name)
+                if not member.isfile() or os.path.basename(key).startswith("."):
+                    continue
                 if suffix == ".cls":
-                    labels[key] = int(archive.extractfile(member).read())
+                    labels[key] = _label(archive.extractfile(member).read(32))
                 elif suffix.lower() in SUFFIXES:
+                    if key in images:
+                        raise ValueError(f"{key} has two images")
                     images[key] = (member.offset_data, member.size)
+                elif suffix.lower() in OTHERS:
+                    raise ValueError(f"{member.name} is no image of {', '.join(SUFFIXES)}")
     except (tarfile.TarError, ValueError) as error:
         raise ValueError(f"{shard} is no whole tar file with classes as numbers: {error}") from None
     lonely = sorted(images.keys() ^ labels.keys())
     if lonely:
         raise ValueError(f"{shard}: {lonely[0]} has no image, or no class: give both")
     return [(shard, *where, labels[key]) for key, where in images.items()]
+
+
+def _label(raw: bytes) -> int:
+    label = int(raw)
+    if not 0 <= label < MOST_CLASSES:
+        raise ValueError(f"class {label}: give 0 to {MOST_CLASSES - 1}")
+    return label
 
 
 class Records:
@@ -119,18 +171,6 @@ class Records:
         if not 0 <= label < self.classes:
             raise ValueError(f"{where}: label is {label}: give 0 to {self.classes - 1}")
         return Item(decode(held["image"][0], where), label)
-
-
-def decode(raw: bytes, where: str) -> UInt8[np.ndarray, "H W 3"]:
-    """The pixels of an encoded image, red, green and blue.
-
-    Raises:
-        ValueError: it is no image that Pillow reads; `where` is named.
-    """
-    try:
-        return np.asarray(Image.open(io.BytesIO(raw)).convert("RGB"))
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{where} is no image: {error}") from None
 
 
 def _existing(path: str) -> Path:
