@@ -5,6 +5,7 @@ Shape letters: N buffers.
 
 import ctypes
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,13 +16,20 @@ METHODS = ("greedy", "local", "search")
 
 @dataclass(frozen=True)
 class Packed:
-    """What csrc/planner.cc returns; `lower_bound` is proved."""
+    """What csrc/planner.cc returns.
+
+    Args:
+        lower_bound: proved.
+        nodes: of the exact search.
+        work: steps of the rules for many buffers, 0 where these are few.
+    """
 
     offsets: tuple[int, ...]
     peak: int
     lower_bound: int
     method: str
     nodes: int
+    work: int
 
 
 def available() -> bool:
@@ -59,12 +67,10 @@ def pack(
         raise RuntimeError("no compiled planner: python -m loomax.jaxlib_ext.build makes it")
     count = len(size)
     many, settings = ctypes.c_int64 * count, ctypes.c_int64 * 5
-    offsets, result = many(), (ctypes.c_int64 * 4)()
+    offsets, result = many(), (ctypes.c_int64 * 5)()
     failed = library.loomax_planner_pack(
         ctypes.c_int64(count),
-        many(*lower),
-        many(*upper),
-        many(*size),
+        *(many.from_buffer(array("q", numbers)) for numbers in (lower, upper, size)),
         settings(capacity, seed, threads or os.cpu_count() or 1, moves, rounds),
         ctypes.c_double(seconds),
         ctypes.c_double(gap),
@@ -73,4 +79,4 @@ def pack(
     )
     if failed:
         raise RuntimeError(f"the compiled planner failed on {count} buffers: out of memory?")
-    return Packed(tuple(offsets), result[0], result[1], METHODS[result[2]], result[3])
+    return Packed(tuple(offsets), result[0], result[1], METHODS[result[2]], *result[3:5])

@@ -4,7 +4,7 @@
 
 using loomax::planner::Bytes;
 
-// settings: capacity, seed, threads, moves, rounds. result: peak, lower bound, method, nodes.
+// settings: capacity, seed, threads, moves, rounds. result: peak, lower bound, method, nodes, work.
 // Returns 0, or 1 when memory ran out; no exception crosses this line.
 extern "C" int loomax_planner_pack(std::int64_t count, const Bytes* lower, const Bytes* upper,
                                    const Bytes* size, const std::int64_t* settings,
@@ -25,6 +25,7 @@ extern "C" int loomax_planner_pack(std::int64_t count, const Bytes* lower, const
   result[1] = plan.lower_bound;
   result[2] = static_cast<int>(plan.method);
   result[3] = plan.nodes;
+  result[4] = plan.work;
   return 0;
 } catch (...) {
   return 1;

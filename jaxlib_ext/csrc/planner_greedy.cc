@@ -7,7 +7,8 @@
 namespace loomax::planner {
 namespace {
 
-constexpr int kClockEvery = 256;
+// Blocks that are looked at between two looks at the clock.
+constexpr std::int64_t kClockEvery = 1 << 21;
 
 struct Block {
   Bytes offset, end;
@@ -108,19 +109,23 @@ std::vector<Bytes> place_in_order(const Problem& problem, const std::vector<int>
                                   double end) {
   std::vector<Bytes> offsets(problem.count, 0);
   Placed placed(problem);
-  int count = 0;
+  std::int64_t work = 0;
   for (int buffer : order) {
-    if (++count % kClockEvery == 0 && clock_seconds() > end) return {};
     const int first = problem.first[buffer], last = problem.last[buffer];
-    const Bytes offset = find_gap(placed.near(first, last), problem, buffer, fit);
+    const auto& near = placed.near(first, last);
+    work += 64 + static_cast<std::int64_t>(near.size());
+    if (work > kClockEvery) {
+      if (clock_seconds() > end) return {};
+      work = 0;
+    }
+    const Bytes offset = find_gap(near, problem, buffer, fit);
     placed.add({offset, offset + problem.size[buffer], first, last});
     offsets[buffer] = offset;
   }
   return offsets;
 }
 
-Greedy greedy_portfolio(const Problem& problem, Bytes goal, double end) {
-  Greedy best;
+Greedy greedy_portfolio(const Problem& problem, Bytes goal, double end, Greedy best) {
   for (Rule rule : kRules) {
     const auto indices = sorted_by(problem, rule);
     for (Fit fit : {Fit::kFirst, Fit::kBest}) {

@@ -36,8 +36,8 @@ std::vector<int> sorted_by(const Problem& problem, Rule rule);
 std::vector<Bytes> place_in_order(const Problem& problem, const std::vector<int>& order, Fit fit,
                                   double end);
 
-// Best of all rules and both fits; stops as soon as the peak is at most `goal`, or the clock, after
-// the first, shows `end`.
-Greedy greedy_portfolio(const Problem& problem, Bytes goal, double end);
+// Best of all rules, both fits and `best`; stops as soon as the peak is at most `goal`, or the
+// clock, once there is a plan, shows `end`.
+Greedy greedy_portfolio(const Problem& problem, Bytes goal, double end, Greedy best = {});
 
 }  // namespace loomax::planner

@@ -26,6 +26,7 @@ std::vector<int> positions_at_peak(const Problem& problem, const Greedy& plan) {
 
 void improve_order(const Problem& problem, Greedy& plan, Bytes goal, int moves,
                    std::uint64_t seed, double end) {
+  if (moves <= 0 || plan.order.empty()) return;
   Random random(seed);
   auto positions = positions_at_peak(problem, plan);
   for (int move = 0; move < moves && plan.peak > goal && !positions.empty(); ++move) {

@@ -1,31 +1,21 @@
 #include "planner_problem.h"
 
 #include <algorithm>
-#include <map>
 
 namespace loomax::planner {
 namespace {
 
 // Start times of the maximal sections: the last birth before each run of deaths.
 std::vector<Bytes> section_starts(int count, const Bytes* lower, const Bytes* upper) {
-  constexpr int kBirth = 1, kDeath = 2;
-  std::map<Bytes, int> events;
-  for (int i = 0; i < count; ++i) {
-    events[lower[i]] |= kBirth;
-    events[upper[i]] |= kDeath;
-  }
-  std::vector<Bytes> starts;
-  Bytes birth = 0;
-  bool open = false;
-  for (const auto& [time, kinds] : events) {
-    if ((kinds & kDeath) && open) {
-      starts.push_back(birth);
-      open = false;
-    }
-    if (kinds & kBirth) {
-      birth = time;
-      open = true;
-    }
+  std::vector<Bytes> births(lower, lower + count), deaths(upper, upper + count), starts;
+  std::sort(births.begin(), births.end());
+  std::sort(deaths.begin(), deaths.end());
+  auto birth = births.begin();
+  for (Bytes death : deaths) {
+    // Deaths come before births of the same time; a birth since the last section makes another.
+    const auto next = std::lower_bound(birth, births.end(), death);
+    if (next != birth) starts.push_back(*(next - 1));
+    birth = next;
   }
   return starts;
 }

@@ -5,8 +5,10 @@
 #include <iterator>
 #include <numeric>
 #include <thread>
+#include <utility>
 
 #include "planner_local.h"
+#include "planner_quick.h"
 
 namespace loomax::planner {
 namespace {
@@ -165,14 +167,19 @@ class Rounds {
 Plan make_plan(const Problem& problem, const Options& options) {
   const double end = clock_seconds() + options.seconds;
   const Bytes goal = options.goal(problem.bound);
-  Greedy greedy = greedy_portfolio(problem, goal, end);
-  Plan plan{greedy.offsets, greedy.peak, problem.bound, Method::kGreedy, 0};
+  std::int64_t work = 0;
+  Greedy greedy;
+  if (problem.count >= kQuickFrom) greedy = quick_portfolio(problem, goal, end, work);
+  if (greedy.peak > goal && (greedy.offsets.empty() || clock_seconds() <= end)) {
+    greedy = greedy_portfolio(problem, goal, end, std::move(greedy));
+  }
+  Plan plan{greedy.offsets, greedy.peak, problem.bound, Method::kGreedy, 0, work};
   if (plan.peak <= goal) return plan;
   const std::int64_t pairs = std::int64_t{problem.count} * problem.count;
   const auto moves = static_cast<int>(std::min<std::int64_t>(options.moves, kMoveWork / pairs));
   improve_order(problem, greedy, goal, moves, options.seed, end);
   if (greedy.peak < plan.peak) {
-    plan = {greedy.offsets, greedy.peak, problem.bound, Method::kLocal, 0};
+    plan = {greedy.offsets, greedy.peak, problem.bound, Method::kLocal, 0, work};
   }
   const auto entries = static_cast<double>(index_entries(problem));
   if (plan.peak > goal && entries * problem.count <= kMostWork) {

@@ -35,6 +35,7 @@ struct Plan {
   Bytes lower_bound = 0;  // proved
   Method method = Method::kGreedy;
   std::int64_t nodes = 0;
+  std::int64_t work = 0;  // steps of the near-linear rules
 };
 
 // The same plan for the same options whenever it ends before `seconds` are over, whatever the

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 from loomax.memory.lifetimes.record import Lifetime
 
-# Sums of sizes stay within 64-bit integers.
+# Sums of sizes, and times, stay within 64-bit integers.
 MOST_BYTES = 2**60
+MOST_TIME = 2**62
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def check(records: Sequence[Lifetime], where: Callable[[int], str]) -> None:
     """Refuses broken records.
 
     Raises:
-        ValueError: a negative size, a bad alignment, a death that is not after the birth, a name
-            that is taken, more bytes than fit, or two of an alias group that live at once.
+        ValueError: a negative size, a bad alignment, a death that is not after the birth, a time
+            beyond 2**62, a name that is taken, more bytes than fit, or two of an alias group that live at once.
     """
     seen: dict[str, int] = {}
     total = 0
@@ -105,6 +106,9 @@ def check(records: Sequence[Lifetime], where: Callable[[int], str]) -> None:
                 f"{where(index)}: freed at {record.death}, allocated at {record.birth}: "
                 "it must be freed after that"
             )
+        if record.birth <= -MOST_TIME or record.death >= MOST_TIME:
+            time = record.birth if record.birth <= -MOST_TIME else record.death
+            raise ValueError(f"{where(index)}: time {time}: it must lie within 2**62 of 0")
         if record.id in seen:
             raise ValueError(f"{where(index)}: the name is taken by {where(seen[record.id])}")
         seen[record.id] = index

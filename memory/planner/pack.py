@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from loomax.jaxlib_ext import planner as native
 from loomax.memory.lifetimes.record import Lifetime
-from loomax.memory.lifetimes.trace import Trace, blocks
+from loomax.memory.lifetimes.trace import MOST_BYTES, Trace, blocks
 from loomax.memory.planner.config import PackConfig
 from loomax.memory.planner.groups import pack_groups
 from loomax.memory.planner.plan import Plan
@@ -82,7 +82,7 @@ def common_alignment(records: Sequence[Lifetime]) -> tuple[int, list[int]]:
     powers of two, which alignments are, the largest suits all.
 
     Raises:
-        ValueError: the alignments do not divide the largest one.
+        ValueError: the alignments do not divide the largest one, or the sizes sum to over 2**60.
     """
     unit = max(record.alignment for record in records)
     for record in records:
@@ -91,7 +91,13 @@ def common_alignment(records: Sequence[Lifetime]) -> tuple[int, list[int]]:
                 f"buffer {record.id!r}: alignment {record.alignment} does not divide {unit}, the "
                 "largest one: use powers of two"
             )
-    return unit, [-(-record.size // unit) * unit for record in records]
+    sizes = [-(-record.size // unit) * unit for record in records]
+    if sum(sizes) > MOST_BYTES:
+        raise ValueError(
+            f"sizes that are rounded up to {unit}, the largest alignment, sum to {sum(sizes)}: "
+            "over 2**60"
+        )
+    return unit, sizes
 
 
 def _solve(

@@ -1,5 +1,6 @@
 """A plan: an offset for every buffer, and what is known about it. Imports no JAX."""
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,20 +58,24 @@ def check_plan(trace: Trace, offsets: Mapping[str, int], capacity: int) -> None:
         if offset < 0 or offset + record.size > capacity:
             end = offset + record.size
             raise ValueError(f"{record.id!r} at [{offset}, {end}): not within [0, {capacity})")
-    # Deaths come before births of the same time.
+    # Deaths come before births of the same time. What is live is disjoint, so that a new buffer
+    # meets its neighbours in memory first.
+    filled = [record for record in trace.records if record.size > 0]
     events = sorted(
-        [(record.death, 0, index) for index, record in enumerate(trace.records)]
-        + [(record.birth, 1, index) for index, record in enumerate(trace.records)]
+        [(record.death, 0, index) for index, record in enumerate(filled)]
+        + [(record.birth, 1, index) for index, record in enumerate(filled)]
     )
-    live: dict[int, Lifetime] = {}
+    live: list[tuple[int, int]] = []
     for _, birth, index in events:
-        record = trace.records[index]
+        record = filled[index]
+        place = (offsets[record.id], index)
+        at = bisect_left(live, place)
         if not birth:
-            live.pop(index)
+            del live[at]
             continue
-        for other in live.values():
-            _check_pair(record, other, offsets)
-        live[index] = record
+        for _, neighbour in live[max(at - 1, 0) : at + 1]:
+            _check_pair(record, filled[neighbour], offsets)
+        live.insert(at, place)
 
 
 def _check_pair(one: Lifetime, other: Lifetime, offsets: Mapping[str, int]) -> None:

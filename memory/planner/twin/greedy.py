@@ -13,7 +13,8 @@ from loomax.memory.planner.twin.problem import NEVER, Problem
 # The lowest gap that is large enough, or the smallest such gap.
 Fit = Literal["first", "best"]
 Order = Literal["size", "area", "length", "pressure", "birth", "stack"]
-CLOCK_EVERY = 256
+# Buffers that are looked at between two looks at the clock.
+CLOCK_EVERY = 1 << 17
 # With one over the share of the time from which on a buffer counts as long, in "stack".
 RULES: tuple[tuple[Order, int], ...] = (
     ("stack", 16),
@@ -78,9 +79,13 @@ def place_in_order(
     """Offsets; none when the clock shows `end` before all are placed."""
     offsets = [0] * problem.count
     placed: list[int] = []  # by offset
-    for count, buffer in enumerate(order, 1):
-        if count % CLOCK_EVERY == 0 and time.monotonic() > end:
-            return ()
+    work = 0
+    for buffer in order:
+        work += 64 + len(placed)
+        if work > CLOCK_EVERY:
+            if time.monotonic() > end:
+                return ()
+            work = 0
         offsets[buffer] = find_gap(problem, placed, offsets, buffer, fit)
         insort(placed, buffer, key=lambda other: offsets[other])
     return tuple(offsets)
@@ -103,12 +108,14 @@ def find_gap(
     return level if best is None else best
 
 
-def greedy_portfolio(problem: Problem, goal: int, end: float) -> Greedy:
-    """Best of all rules and both fits.
+NOTHING = Greedy((), "first", (), NEVER)
 
-    Stops as soon as the peak is at most `goal`, or the clock, after the first, shows `end`.
+
+def greedy_portfolio(problem: Problem, goal: int, end: float, best: Greedy = NOTHING) -> Greedy:
+    """Best of all rules, both fits and `best`.
+
+    Stops as soon as the peak is at most `goal`, or the clock, once there is a plan, shows `end`.
     """
-    best = Greedy((), "first", (), NEVER)
     for name, parts in RULES:
         order = tuple(sorted_by(problem, name, parts))
         for fit in ("first", "best"):

@@ -15,6 +15,8 @@ def improve_order(
     Keeps what is not worse; ends after `moves`, when the peak is at most `goal`, or when the clock
     shows `end`.
     """
+    if moves <= 0 or not plan.order:
+        return plan
     random = SplitMix(seed)
     positions = positions_at_peak(problem, plan)
     for _ in range(moves):

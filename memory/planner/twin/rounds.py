@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loomax.memory.planner.twin.greedy import greedy_portfolio
+from loomax.memory.planner.twin import quick
+from loomax.memory.planner.twin.greedy import NOTHING, greedy_portfolio
 from loomax.memory.planner.twin.local import improve_order
 from loomax.memory.planner.twin.problem import Problem, make_index, make_problem
 from loomax.memory.planner.twin.search import Outcome, Prefer, Search, Tie
@@ -153,7 +154,11 @@ def make_plan(
     end = time.monotonic() + options.seconds
     problem = make_problem(lower, upper, size)
     goal = options.goal(problem.bound)
-    greedy = greedy_portfolio(problem, goal, end)
+    greedy = NOTHING
+    if problem.count >= quick.QUICK_FROM:
+        greedy = quick.quick_portfolio(problem, goal, end)
+    if greedy.peak > goal and (not greedy.offsets or time.monotonic() <= end):
+        greedy = greedy_portfolio(problem, goal, end, greedy)
     found = Found(greedy.offsets, greedy.peak, problem.bound, "greedy")
     if found.peak <= goal:
         return found
