@@ -70,10 +70,22 @@ def _record(item: Any, where: str) -> Lifetime:
     for name, value in item.items():
         if name not in FIELDS:
             raise ValueError(f"{where}: {unknown('field', name, FIELDS)}")
+        if name == "gaps":
+            _check_gaps(value, where)
+            continue
         kind = int if name in NUMBERS else str
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ValueError(f"{where}: {name} is {value!r}: it must be of type {kind.__name__}")
     missing = [name for name in FIELDS if name not in item and name not in DEFAULTS]
     if missing:
         raise ValueError(f"{where}: no {missing[0]!r}")
-    return Lifetime(**item)
+    gaps = tuple(map(tuple, item.get("gaps", ())))
+    return Lifetime(**{**item, "gaps": gaps})
+
+
+def _check_gaps(value: Any, where: str) -> None:
+    pairs = value if isinstance(value, list) else [None]
+    for pair in pairs:
+        numbers = pair if isinstance(pair, list) and len(pair) == 2 else [None]
+        if not all(isinstance(x, int) and not isinstance(x, bool) for x in numbers):
+            raise ValueError(f"{where}: gaps are {str(value)[:60]}: give a list of [from, to]")

@@ -17,6 +17,8 @@ class Lifetime:
         phase: where it is born and dies, such as "forward 0 -> backward 0"; buffers with the same
             phase can be planned as a block.
         alias: buffers of one alias group are the same memory, one after the other.
+        gaps: times [from, to) within its life, in order, at which it holds nothing; others may
+            use its bytes then, and it comes back to the same offset.
     """
 
     id: str
@@ -27,11 +29,20 @@ class Lifetime:
     kind: str = ""
     phase: str = ""
     alias: str = ""
+    # Of pairs of int: checked by `Trace`, not by a run-time type checker, which draws an item.
+    gaps: tuple = ()
 
     @property
     def padded(self) -> int:
         """Bytes up to the next multiple of the alignment."""
         return -(-self.size // self.alignment) * self.alignment
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """The times [from, to) at which it holds something."""
+        starts = [self.birth, *(end for _, end in self.gaps)]
+        ends = [*(start for start, _ in self.gaps), self.death]
+        return [span for span in zip(starts, ends, strict=True) if span[0] < span[1]]
 
     def meets(self, other: "Lifetime") -> bool:
         """Whether both live at some time."""

@@ -50,8 +50,12 @@ def live_bytes(records: Iterable[Lifetime]) -> list[tuple[int, int]]:
     """Bytes live from each time on at which that changes, by a sweep over births and deaths."""
     change: dict[int, int] = defaultdict(int)
     for record in records:
-        change[record.birth] += record.padded
-        change[record.death] -= record.padded
+        padded = record.padded
+        change[record.birth] += padded
+        change[record.death] -= padded
+        for start, end in record.gaps:
+            change[start] -= padded
+            change[end] += padded
     live, found = 0, []
     for time in sorted(change):
         live += change[time]
@@ -62,7 +66,7 @@ def live_bytes(records: Iterable[Lifetime]) -> list[tuple[int, int]]:
 def blocks(records: Sequence[Lifetime]) -> list[Lifetime]:
     """One record for each alias group, from its first birth to its last death; others as they are.
 
-    The block has the group's first name, its largest size and its largest alignment.
+    The block has the group's first name, its largest size and its largest alignment, and no gaps.
     """
     groups: dict[str, list[Lifetime]] = defaultdict(list)
     for record in records:
@@ -92,7 +96,7 @@ def check(records: Sequence[Lifetime], where: Callable[[int], str]) -> None:
 
     Raises:
         ValueError: a negative size, a bad alignment, a death that is not after the birth, a time
-            beyond 2**62, a name that is taken, more bytes than fit, or two of an alias group that live at once.
+            beyond 2**62, a gap outside its life, a name that is taken, more bytes than fit, or two of an alias group that live at once.
     """
     seen: dict[str, int] = {}
     total = 0
@@ -109,6 +113,8 @@ def check(records: Sequence[Lifetime], where: Callable[[int], str]) -> None:
         if record.birth <= -MOST_TIME or record.death >= MOST_TIME:
             time = record.birth if record.birth <= -MOST_TIME else record.death
             raise ValueError(f"{where(index)}: time {time}: it must lie within 2**62 of 0")
+        if record.gaps:
+            _check_gaps(record, where(index))
         if record.id in seen:
             raise ValueError(f"{where(index)}: the name is taken by {where(seen[record.id])}")
         seen[record.id] = index
@@ -116,6 +122,17 @@ def check(records: Sequence[Lifetime], where: Callable[[int], str]) -> None:
         if total > MOST_BYTES:
             raise ValueError(f"{where(index)}: all sizes up to here sum to {total}: over 2**60")
     _check_aliases(records, where)
+
+
+def _check_gaps(record: Lifetime, where: str) -> None:
+    before = record.birth
+    for start, end in record.gaps:
+        if not before <= start < end <= record.death:
+            raise ValueError(
+                f"{where}: gap {start}-{end}: gaps must come one after the other, within "
+                f"[{record.birth}, {record.death})"
+            )
+        before = end
 
 
 def _check_aliases(records: Sequence[Lifetime], where: Callable[[int], str]) -> None:

@@ -8,6 +8,7 @@ from loomax.jaxlib_ext import planner as native
 from loomax.memory.lifetimes.record import Lifetime
 from loomax.memory.lifetimes.trace import MOST_BYTES, Trace, blocks
 from loomax.memory.planner.config import PackConfig
+from loomax.memory.planner.gaps import share_gaps
 from loomax.memory.planner.groups import pack_groups
 from loomax.memory.planner.plan import Plan
 from loomax.memory.planner.twin.rounds import Found, Options, make_plan
@@ -68,9 +69,13 @@ def _offsets(records: Sequence[Lifetime], config: PackConfig) -> tuple[dict[str,
         lower = [record.birth for record in sized]
         upper = [record.death for record in sized]
         found = _solve(lower, upper, sizes, unit, config)
+    gapped = any(record.gaps for record in sized)
+    if gapped:
+        found = share_gaps(sized, sizes, found)
     offsets |= {record.id: offset for record, offset in zip(sized, found.offsets, strict=True)}
-    if sizes != [record.padded for record in sized]:
-        # Proved for sizes that are padded more than they need: it says nothing of the trace.
+    if gapped or sizes != [record.padded for record in sized]:
+        # Proved for sizes that are padded more than they need, or without gaps: it says nothing of
+        # the trace.
         found.lower_bound = 0
     return offsets, found
 

@@ -34,6 +34,10 @@ def pack_periodic(trace: Trace, period: int, config: PackConfig = DEFAULT) -> Pl
         raise ValueError(f"period is {period}: give at least 1")
     parts = blocks(trace.records)
     for part in parts:
+        if part.gaps:
+            raise ValueError(
+                f"{trace.source}: buffer {part.id!r} has gaps, which are not planned in loops"
+            )
         if part.death - part.birth > period:
             raise ValueError(
                 f"{trace.source}: buffer {part.id!r} lives for {part.death - part.birth}, longer "

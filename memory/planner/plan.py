@@ -61,9 +61,10 @@ def check_plan(trace: Trace, offsets: Mapping[str, int], capacity: int) -> None:
     # Deaths come before births of the same time. What is live is disjoint, so that a new buffer
     # meets its neighbours in memory first.
     filled = [record for record in trace.records if record.size > 0]
+    spans = [(span, index) for index, record in enumerate(filled) for span in record.spans]
     events = sorted(
-        [(record.death, 0, index) for index, record in enumerate(filled)]
-        + [(record.birth, 1, index) for index, record in enumerate(filled)]
+        [(end, 0, index) for (_, end), index in spans]
+        + [(start, 1, index) for (start, _), index in spans]
     )
     live: list[tuple[int, int]] = []
     for _, birth, index in events:
