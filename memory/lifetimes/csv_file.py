@@ -3,8 +3,8 @@
 The format is that of github.com/google/minimalloc; `upper` is exclusive. Its older names are read
 too: `buffer` or `buffer_id` for `id`, `begin` or `start` for `lower`, and `end` for `upper`, which
 is the last time that counts: ends of gaps are then, too. `gaps` holds times at which a buffer holds
-nothing, `3-5 8-9`; where such a gap names a part of the buffer that is held nevertheless (`3-5@0:64`)
-the whole buffer counts as held. A column `offset` (a solution) is skipped when read.
+nothing, `3-5 8-9`; where a gap names a part of the buffer that is held all the same (`3-5@0:64`),
+all of it counts as held. A column `offset` (a solution) is skipped when read.
 """
 
 import csv
@@ -104,9 +104,7 @@ class _Table:
 
     def record(self, row: list[str], line: int) -> Lifetime:
         if len(row) != self.width:
-            raise ValueError(
-                f"{self.source}:{line}: {len(row)} cells, and {self.width} columns"
-            )
+            raise ValueError(f"{self.source}:{line}: {len(row)} cells, and {self.width} columns")
         name, lower, upper, size = self.required
         if self.plain:
             try:
@@ -121,7 +119,9 @@ class _Table:
     def _fields(self, cells: Sequence[str], where: str) -> dict:
         values = {column: cells[at] for column, at in self.place.items()}
         where = f"{where}: buffer {values['id']!r}"
-        fields: dict = {field: values[column] for column, field in TEXTS.items() if column in values}
+        fields: dict = {
+            field: values[column] for column, field in TEXTS.items() if column in values
+        }
         for column, field in NUMBERS.items():
             if column in values:
                 fields[field] = _whole(values[column], f"{where}: {column}")
@@ -138,7 +138,9 @@ class _Table:
         numbers = [start, end, *(window.split(":") if at else ())]
         if not minus or len(numbers) != (4 if at else 2):
             raise ValueError(f"{where}: gap {text[:40]!r}: write from-to, or from-to@low:high")
-        whole = [_whole(number, f"{where}: gap {text[:40]!r}: one of its numbers") for number in numbers]
+        whole = [
+            _whole(number, f"{where}: gap {text[:40]!r}: one of its numbers") for number in numbers
+        ]
         return None if at else (whole[0], whole[1] + self.last)
 
     def _check(self, header: Sequence[str], names: Sequence[str]) -> None:

@@ -89,7 +89,9 @@ class _Machine:
         elif name in _STEPS:
             _STEPS[name](self, argument)
         elif name not in _SKIPPED:
-            raise _RefusedError(f"opcode {name}: only plain lists, dicts, texts and numbers are read")
+            raise _RefusedError(
+                f"opcode {name}: only plain lists, dicts, texts and numbers are read"
+            )
 
     def push(self, value: Any) -> None:
         self.stack.append(value)

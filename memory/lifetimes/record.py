@@ -40,6 +40,8 @@ class Lifetime:
     @property
     def spans(self) -> list[tuple[int, int]]:
         """The times [from, to) at which it holds something."""
+        if not self.gaps:
+            return [(self.birth, self.death)]
         starts = [self.birth, *(end for _, end in self.gaps)]
         ends = [*(start for start, _ in self.gaps), self.death]
         return [span for span in zip(starts, ends, strict=True) if span[0] < span[1]]

@@ -100,8 +100,9 @@ class _Reader:
         address, size = (_number(event, name, where) for name in ("addr", "size"))
         if action == "alloc":
             if address in self.open:
-                raise ValueError(f"{where}: address {address:#x} is in use since event "
-                                 f"{self.open[address][1]}")
+                raise ValueError(
+                    f"{where}: address {address:#x} is in use since event {self.open[address][1]}"
+                )
             self.open[address] = size, time
         else:
             known, birth = self.open.pop(address, (size, 0))

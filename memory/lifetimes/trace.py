@@ -96,7 +96,8 @@ def check(records: Sequence[Lifetime], where: Callable[[int], str]) -> None:
 
     Raises:
         ValueError: a negative size, a bad alignment, a death that is not after the birth, a time
-            beyond 2**62, a gap outside its life, a name that is taken, more bytes than fit, or two of an alias group that live at once.
+            beyond 2**62, a gap outside its life, a name that is taken, more bytes than fit, or two
+            of an alias group that live at once.
     """
     seen: dict[str, int] = {}
     total = 0

@@ -1,4 +1,4 @@
-"""Plans in near-linear time, for traces of so many buffers that looking at every pair takes long."""
+"""Plans in near-linear time, for traces of so many buffers that every pair takes too long."""
 
 import time
 from bisect import bisect_left, insort
@@ -121,7 +121,7 @@ def sweep(problem: Problem) -> tuple[int, ...]:
 
 
 def stack_up(problem: Problem, order: Sequence[int], end: float) -> tuple[int, ...]:
-    """Offsets on top of the highest buffer that lives with each; none when the clock shows `end`."""
+    """Offsets on top of the highest that lives with each; none when the clock shows `end`."""
     offsets, skyline = [0] * problem.count, Skyline(problem.sections)
     for count, buffer in enumerate(order, 1):
         if count % CLOCK_EVERY == 0 and time.monotonic() > end:

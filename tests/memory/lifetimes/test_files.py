@@ -30,6 +30,39 @@ def test_columns_may_stand_in_any_order_with_blanks_and_empty_lines():
     assert trace.records == (Lifetime("x", 4, 2, 9),) and trace.lines == (3,)
 
 
+@pytest.mark.parametrize("header", ["buffer,begin,upper,size", "buffer_id,start,upper,size"])
+def test_older_names_of_the_public_format(header):
+    assert parse_csv(f"{header}\nx,2,9,4\n", "f").records == (Lifetime("x", 4, 2, 9),)
+
+
+def test_an_end_is_the_last_time_that_counts():
+    """`end` 9 is `upper` 10, and ends of gaps are meant likewise."""
+    trace = parse_csv("id,start,end,size,gaps\nx,2,9,4,8-8 3-4\n", "f")
+    assert trace.records == (Lifetime("x", 4, 2, 10, gaps=((3, 5), (8, 9))),)
+    assert parse_csv("buffer,begin,end,size\nx,2,9,4\n", "f").records[0].death == 10
+
+
+def test_gaps_are_read_and_written(tmp_path):
+    text = "id,lower,upper,size,gaps\nx,0,9,4,2-3 5-9\ny,2,3,4,\n"
+    trace = parse_csv(text, "f")
+    assert trace.records[0].gaps == ((2, 3), (5, 9)) and trace.records[0].spans == [(0, 2), (3, 5)]
+    write_csv(trace, tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == text
+    write_json(trace, tmp_path / "t.json")
+    assert read_json(tmp_path / "t.json").records == trace.records
+    # A part of the buffer is held in its gap: all of it counts.
+    (held,) = parse_csv("id,lower,upper,size,gaps\nx,0,9,4,2-3@0:2\n", "f").records
+    assert held.gaps == ()
+
+
+def test_what_is_read_is_told_now_and_then(monkeypatch):
+    monkeypatch.setattr("loomax.memory.lifetimes.csv_file.TELL_EVERY", 2)
+    told = []
+    rows = "".join(f"{i},0,1,2\n" for i in range(5))
+    parse_csv("id,lower,upper,size\n" + rows, "f", told.append)
+    assert told == [2, 4]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -75,6 +108,16 @@ def test_json_is_read_as_written(tmp_path):
         ('{"records": [{"id": "a", "size": true, "birth": 0, "death": 1}]}', "size is True"),
         ('{"records": [{"id": "a", "siz": 1, "birth": 0, "death": 1}]}', "did you mean size"),
         ('{"records": [{"id": "a", "size": 1, "birth": 1, "death": 1}]}', "'a' .*freed at 1"),
+        (
+            '{"records": [{"id": "a", "size": 1, "birth": 9223372036854775808, "death": 1e19}]}',
+            "death is 1e.19: it must be of type int",
+        ),
+        (
+            '{"records": [{"id": "a", "size": 1, "birth": 9223372036854775808, '
+            '"death": 9223372036854775809}]}',
+            "'a' .*time 9223372036854775809: it must lie within 2..62 of 0",
+        ),
+        ('{"records": [{"id": "a", "size": 1, "birth": 0, "death": 9, "gaps": [3]}]}', "gaps are"),
     ],
 )
 def test_json_errors_name_the_record(text, message):
