@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loomax.agents.search.actions.config import DelayConfig, ToolConfig
 from loomax.agents.search.actions.search_tool import search_tool
@@ -24,6 +24,7 @@ from loomax.agents.search.speculate.config import SpeculationConfig
 from loomax.agents.search.speculate.scheduler import Speculator
 from loomax.agents.search.trace.events import Sink
 from loomax.agents.search.trace.statistics import statistics
+from loomax.agents.search.world.spoken import LIMITS, spoken_codec, spoken_grammar
 
 CHAT = "Answer the question. Search for what you do not know, then answer in a few words."
 TAGS = """Answer the question. Reason between <think> and </think>. Search with <search> words
@@ -56,17 +57,25 @@ class TagCodec(TextCodec):
 
 
 @asynccontextmanager
-async def endpoint(config: EndpointConfig) -> AsyncGenerator[Brain, None]:
-    """An endpoint, by tool calls or by tags."""
-    table = Table()
+async def endpoint(config: EndpointConfig, *, spoken: bool = False) -> AsyncGenerator[Brain, None]:
+    """An endpoint, by tool calls or by tags.
+
+    Args:
+        spoken: it serves a run of `loomax train search`, which knows no other words than its
+            world's; asked by completions.
+    """
+    table, limits = Table(), LoopConfig()
     codec: Codec
     grammar: Grammar
-    if config.api == "chat":
+    if spoken:
+        config, limits = replace(config, api="completions"), LIMITS
+        codec, grammar = spoken_codec(table), spoken_grammar()
+    elif config.api == "chat":
         codec, grammar = ConversationCodec(table, system=CHAT), OpenAIGrammar()
     else:
         codec, grammar = TagCodec(table), SearchR1Grammar()
     async with EndpointEngine(config, table, grammar, opening=codec.opening) as engine:
-        yield Brain(engine, codec, grammar)
+        yield Brain(engine, codec, grammar, limits)
 
 
 async def ask(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,12 @@ DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl|world [--out DIR] 
 that is killed leaves the old index. `serve` speaks Search-R1's /retrieve. `ask` shows every step of
 an agent: turns, drafts, searches, what was found before it was asked for, and the answer."""
 INDEX = "indexes/default"
+# As in `retrieval.retriever`, which a wrong call need not import.
+MOST_HITS = 1000
+MOST_STEPS = 1000
+MOST_SECONDS = 1e6
+LAST_PORT = 65_535
+LAST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class IndexOptions:
     """folder of the index"""
     engine: Literal["bm25s", "tantivy"] = "bm25s"
     """bm25s: held in memory; tantivy: stays on disk"""
+    wait: bool = False
+    """wait for another process that builds there, instead of refusing"""
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,15 @@ class AskOptions:
     """the endpoint's name of its model"""
     api_key: str = ""
     """key of the endpoint; default: LOOMAX_API_KEY"""
-    api: Literal["chat", "completions"] = "chat"
-    """how the endpoint is asked: by tool calls, or by text with Search-R1's tags"""
+    api: Literal["chat", "completions", "searcher"] = "chat"
+    """how the endpoint is asked: by tool calls, by text with Search-R1's tags, or in the words of a
+    run of `loomax train search` that `loomax serve` serves"""
+    limit: Literal["max_tokens", "max_completion_tokens", "none"] = "max_tokens"
+    """the endpoint's name of the limit of tokens; none: send no limit"""
+    temperature: bool = True
+    """whether to send the endpoint a temperature"""
+    logprobs: bool = True
+    """whether to ask the endpoint for log-probabilities, by which drafts are judged"""
     boldness: float = 0.0
     """0 only hides tool time; up to 1, more steps are taken without reasoning"""
     speculate: bool = True
@@ -125,9 +141,14 @@ def run_index(argv: Sequence[str], prog: str) -> None:
         config = replace(WORLD, engine=options.engine)
         documents = describe(make_world(WorldConfig()))
     else:
-        documents = read_corpus(options.source)
-    folder = build_index(options.out, documents, config)
+        documents = read_corpus(options.source, skip=[Path(options.out)], note=tell)
+    folder = build_index(options.out, documents, config, wait=options.wait)
     print(f"{len(documents)} documents, {options.engine}: {folder}")
+
+
+def tell(text: str) -> None:
+    """A line for people, beside what is printed for programs."""
+    print(text, file=sys.stderr)
 
 
 def run_find(argv: Sequence[str], prog: str) -> None:
@@ -136,8 +157,7 @@ def run_find(argv: Sequence[str], prog: str) -> None:
 
     from loomax.agents.search.retrieval.build import open_index
 
-    if options.k < 1:
-        fail(prog, f"k is {options.k}: give at least 1")
+    between(prog, "k", options.k, 1, MOST_HITS)
     hits = open_index(options.index).search(options.query, options.k)
     for hit in hits:
         start = " ".join(hit.document.text.split())[:80]
@@ -150,13 +170,23 @@ def run_serve(argv: Sequence[str], prog: str) -> None:
     """loomax search serve."""
     options = parse_options(ServeOptions, argv, prog, "Serves an index over HTTP.")
 
+    between(prog, "port", options.port, 0, LAST_PORT)
+
     import uvicorn
 
     from loomax.agents.search.retrieval.build import open_index
     from loomax.agents.search.retrieval.server import application
+    from loomax.agents.server.listen import bind
 
-    served = application(open_index(options.index))
-    uvicorn.run(served, host=options.host, port=options.port, ws="none")
+    with ExitStack() as stack:
+        # A port that is in use is told before the index is read.
+        for held in (sockets := bind(options.host, options.port)):
+            stack.enter_context(held)
+        served = application(open_index(options.index))
+        settings = uvicorn.Config(served, ws="none", lifespan="off", log_level="warning")
+        port = sockets[0].getsockname()[1]
+        print(f"serving {options.index} on http://{options.host}:{port}/retrieve", flush=True)
+        uvicorn.Server(settings).run(sockets)
 
 
 def run_ask(argv: Sequence[str], prog: str) -> None:
@@ -166,6 +196,11 @@ def run_ask(argv: Sequence[str], prog: str) -> None:
         fail(prog, "give either --model RUN or --url URL")
     if options.url and not options.name:
         fail(prog, "--url needs --name, the name of the model there")
+    between(prog, "k", options.k, 1, MOST_HITS)
+    between(prog, "steps", options.steps, 0, MOST_STEPS)
+    between(prog, "seconds", options.seconds, 1e-3, MOST_SECONDS)
+    between(prog, "boldness", options.boldness, 0, 1)
+    between(prog, "seed", options.seed, 0, LAST_SEED)
 
     from loomax.agents.search.trace.events import write
 
@@ -220,8 +255,22 @@ def open_brain(options: AskOptions) -> Any:
     from loomax.agents.search.ask import endpoint
     from loomax.agents.search.endpoint.config import EndpointConfig
 
-    key = options.api_key or os.environ.get("LOOMAX_API_KEY", "")
-    return endpoint(EndpointConfig(options.url, options.name, key, options.api))
+    config = EndpointConfig(
+        options.url,
+        options.name,
+        options.api_key or os.environ.get("LOOMAX_API_KEY", ""),
+        "chat" if options.api == "chat" else "completions",
+        logprobs=options.logprobs,
+        temperature=options.temperature,
+        limit=options.limit,
+    )
+    return endpoint(config, spoken=options.api == "searcher")
+
+
+def between(prog: str, name: str, value: float, least: float, most: float) -> None:
+    """Ends the program in one line unless an option is in range."""
+    if not least <= value <= most:
+        fail(prog, f"--{name} is {value}: give {least:g} to {most:g}")
 
 
 PROGRAMS: Mapping[str, Callable[[Sequence[str], str], None]] = {

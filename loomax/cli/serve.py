@@ -107,8 +107,15 @@ def open_run(options: Options) -> Any:
 
     setup_cpu()
 
+    from loomax.agents.search.train.brain import is_searcher
     from loomax.agents.server.trained import open_trained
 
+    if is_searcher(path):
+        from loomax.agents.server.searcher import open_searcher
+
+        if options.tensor > 1 or options.context:
+            raise ValueError(f"{path} is a searcher: leave --tensor and --context out")
+        return open_searcher(path, slots=options.slots)
     mesh = tensor_mesh(options.tensor) if options.tensor > 1 else None
     return open_trained(path, slots=options.slots, context=options.context, mesh=mesh)
 

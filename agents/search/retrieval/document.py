@@ -41,22 +41,23 @@ def read_record(record: object, where: str) -> Document:
         raise ValueError(f"{where} is {type(record).__name__}; it must be a JSON object")
     number = record.get("id")
     if isinstance(number, bool) or not isinstance(number, str | int):
-        raise ValueError(f'{where} has "id" {number!r}; it must be a string or an integer')
+        shown = repr(number)[:100]
+        raise ValueError(f'{where} has "id" {shown}; it must be a string or an integer')
     if "contents" in record:
         title, text = _split(_string(record, "contents", where))
     elif "text" in record:
         text = _string(record, "text", where)
         title = _string(record, "title", where) if "title" in record else ""
     else:
-        shown = ", ".join(map(str, record))
+        shown = ", ".join(map(str, record))[:200]
         raise ValueError(f'{where} has no "contents" and no "text" (it has: {shown})')
-    return Document(str(number), title, text)
+    return Document(_string({"id": str(number)}, "id", where), title, text)
 
 
 def _string(record: Mapping[str, Any], name: str, where: str) -> str:
     value = record[name]
     if not isinstance(value, str):
-        raise ValueError(f'{where} has "{name}" {value!r}; it must be a string')
+        raise ValueError(f'{where} has "{name}" {repr(value)[:100]}; it must be a string')
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -16,10 +16,10 @@ from loomax.agents.pretrain.learner import Learner, model_of
 from loomax.agents.search.ask import Brain
 from loomax.agents.search.grammar.search_r1 import SearchR1Grammar
 from loomax.agents.search.loop.codec import TextCodec
-from loomax.agents.search.loop.config import LoopConfig
 from loomax.agents.search.train.config import SearcherConfig
 from loomax.agents.search.train.grpo.config import RunConfig
 from loomax.agents.search.train.presets import CONFIGS
+from loomax.agents.search.world.spoken import LIMITS
 from loomax.agents.search.world.vocabulary import OBSERVATIONS, Vocabulary
 from loomax.models.lm import LMConfig, safetensors
 from loomax.models.tokenizer.bpe import BEGIN, END
@@ -27,8 +27,6 @@ from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.config import merge
 from loomax.runtime.mesh import make_mesh
 
-# No gold solution has more than 260 tokens, 46 of them in one turn, and 5 searches.
-LIMITS = LoopConfig(steps=7, faults=1, context=512, turn=64, draft=8, observation=96)
 PAGE = 16
 # What follows a search is otherwise always an observation.
 QUESTION = "<think>"

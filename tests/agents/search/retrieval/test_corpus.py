@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from loomax.agents.search.retrieval.build import build_index
 from loomax.agents.search.retrieval.config import IndexConfig
 from loomax.agents.search.retrieval.corpus import corpus_version, read_corpus, write_lines
 from loomax.agents.search.retrieval.document import Document, contents, read_record
@@ -73,6 +74,8 @@ def test_a_folder_is_read_below_too(tmp_path):
         (b'{"id": 1, "text": "\xff"}', r"is not UTF-8 \(byte 19\)"),
         (b'{"id": 1, "text": "a"}\n{"id": "1", "text": "b"}', "two documents with id '1'"),
         (b"\n\n", "holds no documents"),
+        (b"[" * 100_000, "x.jsonl:1 is n"),
+        (b'{"id": "' + b"x" * 9 + b'\\udc80", "text": "a"}', '"id" holds half of a surrogate'),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, raw, message):
@@ -89,6 +92,46 @@ def test_places_that_hold_no_corpus(tmp_path):
         read_corpus(tmp_path / "a.csv")
     with pytest.raises(ValueError, match="holds no documents"):
         read_corpus(tmp_path)
+
+
+def test_what_loomax_writes_is_not_read_back(tmp_path):
+    """An index, a run and a trace below the folder that is indexed."""
+    (tmp_path / "a.md").write_text("text a")
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    lines(run / "metrics.jsonl", {"iteration": 1})
+    (run / "config.json").write_text("{}")
+    (run / "notes.md").write_text("of the run")
+    lines(tmp_path / "trace.jsonl", {"time_s": 1.0, "kind": "start"})
+    wanted = read_corpus(tmp_path, note=lambda text: None)
+    assert [document.id for document in wanted] == ["a.md"]
+    for out in ("indexes/default", "indexes/other", "mine"):
+        build_index(tmp_path / out, wanted, IndexConfig(engine="bm25s"))
+        told = []
+        assert read_corpus(tmp_path, note=told.append) == wanted
+        assert told == [f"left out {tmp_path}/trace.jsonl: its records are no documents"]
+    # What a killed first build has left in the folder that it was told to fill.
+    left = tmp_path / "half" / ".building.x"
+    left.mkdir(parents=True)
+    (left / "documents.jsonl").write_text(write_lines(wanted))
+    (tmp_path / "half" / "b.md").write_text("b")
+    assert read_corpus(tmp_path, skip=[tmp_path / "half"]) == wanted
+    # Given itself, a file is read, or said to hold none.
+    with pytest.raises(ValueError, match='trace.jsonl:1 has "id" None'):
+        read_corpus(tmp_path / "trace.jsonl")
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "caf\udce9.md").write_text("x")
+    with pytest.raises(ValueError, match=r"the name of 'caf\\udce9.md' is not UTF-8: rename it"):
+        read_corpus(tmp_path)
+
+
+def test_links_are_followed_to_files_alone(tmp_path):
+    (tmp_path / "a.md").write_text("a")
+    (tmp_path / "gone.md").symlink_to(tmp_path / "absent")
+    (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
+    assert [document.id for document in read_corpus(tmp_path)] == ["a.md"]
 
 
 def test_the_version_is_of_content_order_and_settings():
