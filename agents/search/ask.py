@@ -24,7 +24,12 @@ from loomax.agents.search.speculate.config import SpeculationConfig
 from loomax.agents.search.speculate.scheduler import Speculator
 from loomax.agents.search.trace.events import Sink
 from loomax.agents.search.trace.statistics import statistics
-from loomax.agents.search.world.spoken import LIMITS, spoken_codec, spoken_grammar
+from loomax.agents.search.world.spoken import (
+    DOCUMENTS,
+    LIMITS,
+    spoken_codec,
+    spoken_grammar,
+)
 
 CHAT = "Answer the question. Search for what you do not know, then answer in a few words."
 TAGS = """Answer the question. Reason between <think> and </think>. Search with <search> words
@@ -40,12 +45,14 @@ class Brain:
 
     Args:
         limits: of a run.
+        documents: of one search.
     """
 
     engine: Engine
     codec: Codec
     grammar: Grammar
     limits: LoopConfig = field(default_factory=LoopConfig)
+    documents: int = 3
 
 
 class TagCodec(TextCodec):
@@ -64,18 +71,19 @@ async def endpoint(config: EndpointConfig, *, spoken: bool = False) -> AsyncGene
         spoken: it serves a run of `loomax train search`, which knows no other words than its
             world's; asked by completions.
     """
-    table, limits = Table(), LoopConfig()
+    table, limits, documents = Table(), LoopConfig(), Brain.documents
     codec: Codec
     grammar: Grammar
     if spoken:
         config, limits = replace(config, api="completions"), LIMITS
+        documents = DOCUMENTS
         codec, grammar = spoken_codec(table), spoken_grammar()
     elif config.api == "chat":
         codec, grammar = ConversationCodec(table, system=CHAT), OpenAIGrammar()
     else:
         codec, grammar = TagCodec(table), SearchR1Grammar()
     async with EndpointEngine(config, table, grammar, opening=codec.opening) as engine:
-        yield Brain(engine, codec, grammar, limits)
+        yield Brain(engine, codec, grammar, limits, documents)
 
 
 async def ask(
@@ -83,7 +91,7 @@ async def ask(
     brain: Brain,
     retriever: Retriever,
     *,
-    documents: int = 3,
+    documents: int | None = None,
     loop: LoopConfig | None = None,
     speculation: SpeculationConfig | None = None,
     tool: ToolConfig | None = None,
@@ -95,13 +103,14 @@ async def ask(
     """Answers one question.
 
     Args:
-        documents: of one search at most.
+        documents: of one search at most; None takes the brain's.
         loop: limits; None takes the brain's.
         inline: see `search_tool`.
         delay: added to every search, to see what speculation does about slow tools.
         sink: gets the events as they happen.
     """
-    found = search_tool(retriever, k=documents, config=tool, inline=inline)
+    most = brain.documents if documents is None else documents
+    found = search_tool(retriever, k=most, config=tool, inline=inline)
     async with ActionServer([found], delay=delay) as server:
         speculator = Speculator(brain.engine, speculation) if speculation else None
         parts = Parts(

@@ -101,8 +101,8 @@ class AskOptions:
     """0 only hides tool time; up to 1, more steps are taken without reasoning"""
     speculate: bool = True
     """whether to draft at all"""
-    k: int = 3
-    """documents of one search"""
+    k: int | None = None
+    """documents of one search; default: 3, or 1 for a run of `loomax train search`"""
     steps: int = 8
     """searches at most"""
     seconds: float = 120.0
@@ -196,7 +196,7 @@ def run_ask(argv: Sequence[str], prog: str) -> None:
         fail(prog, "give either --model RUN or --url URL")
     if options.url and not options.name:
         fail(prog, "--url needs --name, the name of the model there")
-    between(prog, "k", options.k, 1, MOST_HITS)
+    between(prog, "k", 1 if options.k is None else options.k, 1, MOST_HITS)
     between(prog, "steps", options.steps, 0, MOST_STEPS)
     between(prog, "seconds", options.seconds, 1e-3, MOST_SECONDS)
     between(prog, "boldness", options.boldness, 0, 1)

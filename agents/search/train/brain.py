@@ -19,7 +19,7 @@ from loomax.agents.search.loop.codec import TextCodec
 from loomax.agents.search.train.config import SearcherConfig
 from loomax.agents.search.train.grpo.config import RunConfig
 from loomax.agents.search.train.presets import CONFIGS
-from loomax.agents.search.world.spoken import LIMITS
+from loomax.agents.search.world.spoken import DOCUMENTS, LIMITS
 from loomax.agents.search.world.vocabulary import OBSERVATIONS, Vocabulary
 from loomax.models.lm import LMConfig, safetensors
 from loomax.models.tokenizer.bpe import BEGIN, END
@@ -130,7 +130,7 @@ async def searcher_brain(
         engine.warm_up()
         question = QUESTION if searcher.scores else ""
         codec = TextCodec(words, begin=(BEGIN,), question=question)
-        yield Brain(engine, codec, SearchR1Grammar(OBSERVATIONS), LIMITS)
+        yield Brain(engine, codec, SearchR1Grammar(OBSERVATIONS), LIMITS, DOCUMENTS)
 
 
 def _kind(held: dict) -> str | None:

@@ -9,6 +9,8 @@ from loomax.agents.search.world.vocabulary import OBSERVATIONS
 
 # No gold solution has more than 260 tokens, 46 of them in one turn, and 5 searches.
 LIMITS = LoopConfig(steps=7, faults=1, context=512, turn=64, draft=8, observation=96)
+# Lessons show the one document that was asked for.
+DOCUMENTS = 1
 
 
 def spoken_codec(words: Words) -> TextCodec:
