@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional
 
 from loomax.cli.runs import find_run
 from loomax.runtime.config import fail, parse_options, take_command
-from loomax.runtime.options import OutFile
+from loomax.runtime.options import Bound, OutFile, OutFolder
 
 DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl|world [--out DIR] [--engine tantivy]
        loomax search find "words" [--index DIR] [--k 5]
@@ -25,12 +25,8 @@ DESCRIPTION = """usage: loomax search index FOLDER|FILE.jsonl|world [--out DIR] 
 that is killed leaves the old index. `serve` speaks Search-R1's /retrieve. `ask` shows every step of
 an agent: turns, drafts, searches, what was found before it was asked for, and the answer."""
 INDEX = "indexes/default"
-# As in `retrieval.retriever`, which a wrong call need not import.
-MOST_HITS = 1000
-MOST_STEPS = 1000
-MOST_SECONDS = 1e6
-LAST_PORT = 65_535
-LAST_SEED = 2**31 - 1
+Hits = Annotated[int, Bound(1, 1000)]
+Port = Annotated[int, Bound(0, 65_535)]
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class IndexOptions:
     source: Positional[str]
     """a folder of .md, .rst and .txt files, a .jsonl file, or `world`: the invented one of
     `loomax train search`"""
-    out: str = INDEX
+    out: OutFolder = INDEX
     """folder of the index"""
     engine: Literal["bm25s", "tantivy"] = "bm25s"
     """bm25s: held in memory; tantivy: stays on disk"""
@@ -56,7 +52,7 @@ class FindOptions:
     """words"""
     index: str = INDEX
     """folder of the index"""
-    k: int = 5
+    k: Hits = 5
     """documents at most"""
 
 
@@ -68,7 +64,7 @@ class ServeOptions:
     """folder of the index"""
     host: str = "127.0.0.1"
     """address"""
-    port: int = 8000
+    port: Port = 8000
     """port"""
 
 
@@ -97,15 +93,15 @@ class AskOptions:
     """whether to send the endpoint a temperature"""
     logprobs: bool = True
     """whether to ask the endpoint for log-probabilities, by which drafts are judged"""
-    boldness: float = 0.0
+    boldness: Annotated[float, Bound(0, 1)] = 0.0
     """0 only hides tool time; up to 1, more steps are taken without reasoning"""
     speculate: bool = True
     """whether to draft at all"""
-    k: int | None = None
+    k: Hits | None = None
     """documents of one search; default: 3, or 1 for a run of `loomax train search`"""
-    steps: int = 8
+    steps: Annotated[int, Bound(0, 1000)] = 8
     """searches at most"""
-    seconds: float = 120.0
+    seconds: Annotated[float, Bound(0, 1e6, above=True)] = 120.0
     """for the whole question"""
     seed: int = 0
     """of the sampling"""
@@ -157,7 +153,6 @@ def run_find(argv: Sequence[str], prog: str) -> None:
 
     from loomax.agents.search.retrieval.build import open_index
 
-    between(prog, "k", options.k, 1, MOST_HITS)
     hits = open_index(options.index).search(options.query, options.k)
     for hit in hits:
         start = " ".join(hit.document.text.split())[:80]
@@ -169,8 +164,6 @@ def run_find(argv: Sequence[str], prog: str) -> None:
 def run_serve(argv: Sequence[str], prog: str) -> None:
     """loomax search serve."""
     options = parse_options(ServeOptions, argv, prog, "Serves an index over HTTP.")
-
-    between(prog, "port", options.port, 0, LAST_PORT)
 
     import uvicorn
 
@@ -196,11 +189,6 @@ def run_ask(argv: Sequence[str], prog: str) -> None:
         fail(prog, "give either --model RUN or --url URL")
     if options.url and not options.name:
         fail(prog, "--url needs --name, the name of the model there")
-    between(prog, "k", 1 if options.k is None else options.k, 1, MOST_HITS)
-    between(prog, "steps", options.steps, 0, MOST_STEPS)
-    between(prog, "seconds", options.seconds, 1e-3, MOST_SECONDS)
-    between(prog, "boldness", options.boldness, 0, 1)
-    between(prog, "seed", options.seed, 0, LAST_SEED)
 
     from loomax.agents.search.trace.events import write
 
@@ -265,12 +253,6 @@ def open_brain(options: AskOptions) -> Any:
         limit=options.limit,
     )
     return endpoint(config, spoken=options.api == "searcher")
-
-
-def between(prog: str, name: str, value: float, least: float, most: float) -> None:
-    """Ends the program in one line unless an option is in range."""
-    if not least <= value <= most:
-        fail(prog, f"--{name} is {value}: give {least:g} to {most:g}")
 
 
 PROGRAMS: Mapping[str, Callable[[Sequence[str], str], None]] = {

@@ -101,7 +101,7 @@ def open_run(options: Options) -> Any:
     Raises:
         ValueError: there are not so many devices.
     """
-    path = find_run(options.model, Path(options.runs), ["language model"])
+    path = find_run(options.model, Path(options.runs), ["language model", "searcher"])
 
     from loomax.runtime.compile import setup_cpu
 

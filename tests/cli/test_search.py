@@ -48,6 +48,7 @@ def test_what_was_indexed_is_found(corpus, tmp_path, capsys, engine):
         (["search", "ask", "x", "--model", "m", "--steps", "-1"], "--steps is -1"),
         (["search", "ask", "x", "--model", "m", "--seconds", "nan"], "--seconds is nan"),
         (["search", "ask", "x", "--model", "m", "--seconds", "0"], "--seconds is 0"),
+        (["search", "ask", "", "--model", "m"], "question is empty"),
         (["search", "ask", "x", "--model", "m", "--boldness", "2"], "--boldness is 2"),
         (["search", "ask", "x", "--model", "m", "--seed", "9" * 20], "--seed is 9999"),
         (["search", "ask", "x", "--url", "h", "--name", "m"], "url is 'h'"),
@@ -114,3 +115,11 @@ def test_an_index_that_cannot_be_written_is_one_line(tmp_path, capsys, corpus):
     words = ["search", "index", str(corpus), "--out", str(tmp_path / "file" / "index")]
     code, line = fails(words, capsys)
     assert code == 2 and "file" in line
+
+
+def test_a_trace_to_nowhere_is_told_before_the_run(tmp_path, capsys):
+    """The endpoint is asked nothing: there is none."""
+    trace = str(tmp_path)
+    words = ["search", "ask", "x", "--url", "http://127.0.0.1:9/v1", "--name", "m"]
+    code, line = fails([*words, "--trace", trace], capsys)
+    assert code == 2 and trace in line and "trace" in line
