@@ -142,7 +142,9 @@ def chip_rows(generation: str, quick: bool) -> list[Row]:
 PARTS: dict[str, Callable[[bool], list[Row]]] = {
     "cpu": lambda quick: cpu.rows(quick, n=3 if quick else 5),
     "quality": quality.rows,
-    **{name: partial(chip_rows, name) for name in (FIRST, "v6e", "v5e")},
+    "v5p": partial(chip_rows, "v5p"),
+    "v6e": partial(chip_rows, "v6e"),
+    "v5e": partial(chip_rows, "v5e"),
 }
 QUICK = ("cpu", "quality", FIRST)
 

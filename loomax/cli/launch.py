@@ -1,13 +1,14 @@
 """loomax launch: one training in several processes, here, by ssh, or as a JobSet on GKE."""
 
 import importlib
-import math
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from loomax.runtime.config import fail, parse_options, take_flag, take_option, unknown
+from loomax.runtime.options import AtLeastOne, Bound, NotNegative
 
 DESCRIPTION = """Starts one training in several processes.
 
@@ -25,13 +26,13 @@ stop with exit code 143."""
 class LaunchOptions:
     """Where the processes run."""
 
-    processes: int = 1
+    processes: AtLeastOne = 1
     """on this machine"""
     hosts: tuple[str, ...] = ()
     """one process on each of these, by ssh; the first one coordinates"""
-    restarts: int = 0
+    restarts: NotNegative = 0
     """times that all are started again after one failed"""
-    grace: float = 30.0
+    grace: Annotated[float, Bound(0)] = 30.0
     """seconds between SIGTERM and SIGKILL for the others when one failed"""
     folder: str | None = None
     """with --hosts: where to run; default: the path of this folder"""
@@ -47,7 +48,7 @@ class LaunchOptions:
     """with --jobset: a slice, such as v5e:4x4"""
     image: str = ""
     """with --jobset: a container image with loomax (deploy/Dockerfile)"""
-    slices: int = 1
+    slices: AtLeastOne = 1
     """with --jobset: slices that train together"""
     volume: str = "loomax-runs"
     """with --jobset: a volume claim, or gs://BUCKET, for /runs"""
@@ -74,12 +75,6 @@ def run(argv: Sequence[str], prog: str) -> None:
 
 def check_options(options: LaunchOptions, prog: str) -> None:
     """Refuses values and combinations that would fail later, or never be used."""
-    if options.restarts < 0:
-        fail(prog, f"--restarts is {options.restarts}: give 0 or more")
-    if not (math.isfinite(options.grace) and options.grace >= 0):
-        fail(prog, f"--grace is {options.grace}: give seconds, 0 or more")
-    if options.processes < 1:
-        fail(prog, f"--processes is {options.processes}: give at least 1")
     if options.hosts and options.jobset is not None:
         fail(prog, "--hosts and --jobset are two ways to start: give one of them")
     if options.hosts and options.processes > 1:

@@ -57,17 +57,18 @@ class Options:
 def main(argv: Sequence[str]) -> None:
     options = parse_options(Options, argv, PROG, DESCRIPTION)
 
-    from loomax.nas.evolve.config import EvolveConfig
-    from loomax.nas.oracle.devices import oracle_of
-
-    oracle = oracle_of(options.device, options.batch)
-    evolve = EvolveConfig(options.candidates, options.population, seed=options.seed)
     if options.at_least_ms > options.latency_ms:
         raise ValueError(
             f"--at-least-ms is {options.at_least_ms:g} and --latency-ms {options.latency_ms:g}: "
             "nothing lies between them"
         )
     run = find_run(options.run, Path(options.runs), ["supernet"])
+
+    from loomax.nas.evolve.config import EvolveConfig
+    from loomax.nas.oracle.devices import oracle_of
+
+    oracle = oracle_of(options.device, options.batch)
+    evolve = EvolveConfig(options.candidates, options.population, seed=options.seed)
     name = f"{options.device}-{options.latency_ms:g}ms"
     out = Path(options.out) if options.out else run / "search" / name
     check_folder(out, "--out")

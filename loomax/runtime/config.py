@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_type_hints
 
 import tyro
 
-from loomax.runtime.bounds import check_settings
+from loomax.runtime.bounds import check_settings, shorten
 from loomax.runtime.options import marks_of
 
 # What `tyro.conf.Positional` leaves in an annotation.
@@ -89,11 +89,12 @@ def merge(default: ConfigT, values: Mapping[str, Any]) -> ConfigT:
     before there was such a field, and so what whatever was written then needs.
 
     Raises:
-        ValueError: `values` holds a field that the config does not have.
+        ValueError: `values` holds a field that the config does not have, or of another type.
     """
     config: Any = default
     fields = dataclasses.fields(config)
-    known = [field.name for field in fields]
+    types = {field.name: field.type for field in fields}
+    known = list(types)
     changes = {f.name: f.metadata["absent"] for f in fields if "absent" in f.metadata}
     for name, value in values.items():
         if name not in known:
@@ -103,8 +104,21 @@ def merge(default: ConfigT, values: Mapping[str, Any]) -> ConfigT:
             value = merge(old, value)
         elif isinstance(value, list):
             value = tuple(_like(old, item) for item in value)
+        if not _fits(old, value, str(types[name])):
+            raise ValueError(f"{name} is {shorten(value)}: it must be {type(old).__name__}")
         changes[name] = value
     return dataclasses.replace(config, **changes)
+
+
+def _fits(old: Any, value: Any, kind: str) -> bool:
+    """Whether JSON's `value` may replace `old`: of its type, or one that was not told."""
+    if old is None or value is None:
+        return old is None or "None" in kind
+    if isinstance(old, float) or (isinstance(old, int) and "float" in kind):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if dataclasses.is_dataclass(old):
+        return dataclasses.is_dataclass(value)
+    return isinstance(value, type(old)) and isinstance(value, bool) == isinstance(old, bool)
 
 
 def _like(items: Any, value: Any) -> Any:

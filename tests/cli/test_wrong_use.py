@@ -24,7 +24,7 @@ from loomax.cli.main import main
         ("launch --processes 2 -- train --name --resume", "--name needs a value"),
         ("launch --restarts 1 -- train --name= --resume", "--name needs a value"),
         ("launch --hosts -- train", "--hosts needs at least one value"),
-        ("launch --grace -5 -- train", "--grace is -5.0: give seconds, 0 or more"),
+        ("launch --grace -5 -- train", "--grace is -5.0: give at least 0"),
         ("launch --grace nan -- train", "--grace is nan: give a finite number"),
         ("launch --grace inf -- train", "--grace is inf: give a finite number"),
         ("launch --processes 0 -- train", "--processes is 0: give at least 1"),
