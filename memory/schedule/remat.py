@@ -9,7 +9,7 @@ recomputation can be merged, or start before its turn. The schedulers for TPU an
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +22,13 @@ from loomax.runtime.compile import target_platform
 Policy = Callable[..., Any]
 
 
-def remat(block: Callable[..., Any], policy: Any = None) -> Callable[..., Any]:
+def remat(
+    block: Callable[..., Any],
+    policy: Any = None,
+    *,
+    static_argnums: int | Sequence[int] = (),
+    native: bool = True,
+) -> Callable[..., Any]:
     """`block`, whose intermediate values are recomputed in the backward pass.
 
     Works under jit, vmap, scan, shard_map and automatic sharding, nested, and for reverse mode of
@@ -32,22 +38,29 @@ def remat(block: Callable[..., Any], policy: Any = None) -> Callable[..., Any]:
     Args:
         block: pure function of pytrees of arrays, integers and keys among them.
         policy: what to keep nevertheless: one of `jax.checkpoint_policies`.
+        static_argnums: positional arguments that `block` gets as they are, as in `jax.checkpoint`:
+            hashable, and no arrays. Python's bool and int given by keyword (`train=True`) are
+            static without being named, so that a block may branch on them.
+        native: False takes `optimization_barrier` instead of the native fence, which `jax.export`
+            refuses; XLA:CPU may then keep what should be recomputed.
 
     Raises:
-        ValueError: `policy` is no function; when called: an argument is no array, or `block` has
-            side effects that must not be repeated.
+        ValueError: `policy` is no function; when called: an argument is no array, a static one is
+            missing or not hashable, or `block` has side effects that must not be repeated.
     """
+    static = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     if policy is not None and not callable(policy):
         raise ValueError(f"policy is {policy!r}: give one of jax.checkpoint_policies, or None")
 
     @functools.wraps(block)
     def rematerialised(*args: Any, **kwargs: Any) -> Any:
         name = getattr(block, "__name__", repr(block))
+        bound, args, kwargs = _bind_static(block, name, static, args, kwargs)
         _check_arrays(name, (args, kwargs))
         try:
             if target_platform() != "cpu":
-                return jax.checkpoint(block, policy=policy)(*args, **kwargs)
-            return _fenced(block, policy, args, kwargs)
+                return jax.checkpoint(bound, policy=policy)(*args, **kwargs)
+            return _fenced(bound, policy, args, kwargs, native)
         except NotImplementedError as error:
             if "ffect" not in str(error):
                 raise
@@ -59,7 +72,41 @@ def remat(block: Callable[..., Any], policy: Any = None) -> Callable[..., Any]:
     return rematerialised
 
 
-def _fenced(block: Callable[..., Any], policy: Policy | None, args: Any, kwargs: Any) -> Any:
+def _bind_static(
+    block: Callable[..., Any], name: str, static: Sequence[int], args: Any, kwargs: Any
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """`block` with its static arguments filled in, and the other arguments."""
+    flags = {key: value for key, value in kwargs.items() if isinstance(value, (bool, int))}
+    for index in static:
+        if not -len(args) <= index < len(args):
+            raise ValueError(
+                f"remat of {name}: static_argnums has {index}, and there are {len(args)} "
+                "positional arguments"
+            )
+    held = {index % len(args): args[index % len(args)] for index in static}
+    for index, value in held.items():
+        try:
+            hash(value)
+        except TypeError:
+            raise ValueError(
+                f"remat of {name}: argument {index} is static and of type {type(value).__name__}, "
+                "which is not hashable"
+            ) from None
+    if not held and not flags:
+        return block, args, kwargs
+
+    def bound(*others: Any, **more: Any) -> Any:
+        rest = iter(others)
+        every = [held[i] if i in held else next(rest) for i in range(len(args))]
+        return block(*every, **more, **flags)
+
+    left = tuple(value for index, value in enumerate(args) if index not in held)
+    return bound, left, {key: value for key, value in kwargs.items() if key not in flags}
+
+
+def _fenced(
+    block: Callable[..., Any], policy: Policy | None, args: Any, kwargs: Any, native: bool
+) -> Any:
     leaves, tree = jax.tree.flatten((args, kwargs))
 
     def flat(*values: Any) -> Any:
@@ -77,20 +124,24 @@ def _fenced(block: Callable[..., Any], policy: Policy | None, args: Any, kwargs:
         consts = [next(given) if is_closed else value for value, is_closed in pairs]
         return jaxpr_as_fun(ClosedJaxpr(jaxpr.jaxpr, consts))(*values[len(outer) :])
 
-    results = _with_backward(run, policy)(*outer, *leaves)
+    results = _with_backward(run, policy, native)(*outer, *leaves)
     return jax.tree.unflatten(jax.tree.structure(shape), results)
 
 
-def _with_backward(run: Callable[..., list[Any]], policy: Policy | None) -> Callable[..., Any]:
+def _with_backward(
+    run: Callable[..., list[Any]], policy: Policy | None, native: bool
+) -> Callable[..., Any]:
     """`run`, a function of arrays, with a backward pass that waits for its cotangents."""
     # What the policy keeps are the residuals of JAX's own; no barrier, that is the fence's work.
     kept = jax.checkpoint(run, policy=policy, prevent_cse=False)
     with_backward = jax.custom_vjp(run)
-    with_backward.defvjp(lambda *values: jax.vjp(kept, *values), _backward)
+    with_backward.defvjp(
+        lambda *values: jax.vjp(kept, *values), functools.partial(_backward, native)
+    )
     return with_backward
 
 
-def _backward(pullback: Any, cotangents: Any) -> Any:
+def _backward(native: bool, pullback: Any, cotangents: Any) -> Any:
     residuals, tree = jax.tree.flatten(pullback)
     given, shape = jax.tree.flatten(cotangents)
     real = [i for i, value in enumerate(given) if value.dtype != jax.dtypes.float0]
@@ -102,7 +153,8 @@ def _backward(pullback: Any, cotangents: Any) -> Any:
     arrived = [given[i] for i in real]
     work = recomputed(jax.make_jaxpr(pull)(residuals, *arrived), len(residuals))
     held = choose([array_bytes(value) for value in residuals], work)
-    done = _fence()([residuals[i] for i in held], arrived)
+    wait = _fence() if native else fence.barrier
+    done = wait([residuals[i] for i in held], arrived)
     fenced = dict(enumerate(residuals)) | dict(zip(held, done, strict=True))
     return pull([fenced[i] for i in range(len(residuals))], *arrived)
 

@@ -226,3 +226,53 @@ def test_side_effects_are_refused():
 
     with pytest.raises(ValueError, match=r"remat of noisy: .*take it out of the block"):
         jax.grad(remat(noisy))(1.0)
+
+
+def flagged(x, w, sign=1, *, train=False, power=1):
+    y = jnp.tanh(x @ w)
+    if train:
+        y = jnp.sin(y)
+    return y**power * sign
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize(
+    ("static", "args", "flags"),
+    [
+        ((), (), {"train": True, "power": 3}),
+        ((), (), {"train": False}),
+        ((2,), (-1,), {"train": True}),
+        (2, (2,), {}),
+        ((-1,), (2,), {}),
+    ],
+)
+def test_flags_and_static_arguments_as_in_jax_checkpoint(
+    platform, static, args, flags, inputs, monkeypatch
+):
+    w, x, _ = inputs
+    slope = lambda f: jax.grad(lambda x, w: f(x, w, *args, **flags).sum(), (0, 1))(x, w)  # noqa: E731
+    want = slope(flagged)
+    monkeypatch.setattr(module, "target_platform", lambda: platform)
+    block = remat(flagged, static_argnums=static)
+    check(slope(block), want)
+    check(block(x, w, *args, **flags), flagged(x, w, *args, **flags))
+
+
+def test_static_arguments_of_any_hashable_kind(inputs):
+    w, x, _ = inputs
+    block = lambda name, x, w: getattr(jnp, name)(x @ w)  # noqa: E731
+    slope = jax.grad(lambda w: remat(block, static_argnums=0)("tanh", x, w).sum())(w)
+    check(slope, jax.grad(lambda w: jnp.tanh(x @ w).sum())(w))
+    with pytest.raises(ValueError, match="static_argnums has 3, and there are 3 positional"):
+        remat(block, static_argnums=3)("tanh", x, w)
+    with pytest.raises(ValueError, match="argument 0 is static and of type list, .*not hashable"):
+        remat(block, static_argnums=0)(["tanh"], x, w)
+
+
+def test_the_barrier_form_can_be_exported(inputs):
+    w, x, _ = inputs
+    block = remat(lambda x, w: jnp.tanh(jnp.sin(x @ w)), native=False)
+    slope = jax.jit(jax.grad(lambda w: block(x, w).sum()))
+    again = jax.export.deserialize(jax.export.export(slope)(w).serialize())
+    check(again.call(w), slope(w))
+    check(slope(w), jax.grad(lambda w: jnp.tanh(jnp.sin(x @ w)).sum())(w))
