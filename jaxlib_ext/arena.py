@@ -17,6 +17,7 @@ from loomax.jaxlib_ext.build import ARENA
 # Smaller requests stay with libc, which serves them without the system's help.
 THRESHOLD = 1 << 16
 ERROR_BYTES = 4096
+MOST_BYTES = 2**60
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class ArenaOptions:
         log: file that is written: every request and every free.
         plan: file of offsets (`loomax.memory.arena.plan_file`).
         budget: bytes that may be held; a request beyond it fails, with a line on stderr. None: no
-            limit.
+            limit. Only requests through posix_memalign and aligned_alloc of at least the threshold
+            count, as XLA:CPU makes them; what comes from malloc does not.
         threshold: smaller requests are not looked at, in bytes; a plan lowers it to its smallest.
         huge_pages: the plan's memory asks for huge pages.
         check: every event checks that no two blocks overlap, and freed blocks are overwritten.
@@ -43,10 +45,10 @@ class ArenaOptions:
     report: bool = False
 
     def __post_init__(self):
-        if self.threshold < 1:
-            raise ValueError(f"threshold is {self.threshold}: give at least 1 byte")
-        if self.budget is not None and self.budget < 1:
-            raise ValueError(f"budget is {self.budget}: give at least 1 byte, or None")
+        if not 1 <= self.threshold <= MOST_BYTES:
+            raise ValueError(f"threshold is {self.threshold}: give 1 to 2**60 bytes")
+        if self.budget is not None and not 1 <= self.budget <= MOST_BYTES:
+            raise ValueError(f"budget is {self.budget}: give 1 to 2**60 bytes, or None")
         if self.log is not None and self.plan is not None:
             raise ValueError(f"log {self.log} and plan {self.plan}: give one of them")
 

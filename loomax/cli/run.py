@@ -2,7 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,9 @@ DESCRIPTION = """Runs a program with the arena between XLA:CPU and libc (Linux, 
   loomax run --plan LOG.jsonl --out PLAN.json          plans the loop in it
   loomax run --arena PLAN.json -- python train.py      runs it at the planned offsets
 
-Without --record, --plan and --arena the program only keeps to --budget."""
+Without --record, --plan and --arena the program only keeps to --budget. That counts what XLA:CPU
+asks for, through posix_memalign and aligned_alloc: JAX's arrays and temporaries. What comes from
+malloc (NumPy's arrays, Python's objects) or from mmap is neither counted nor stopped."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Options:
     arena: str | None = None
     """serve the program's requests from this plan"""
     budget: str | None = None
-    """bytes that may be held, such as 15GiB: a request beyond them fails"""
+    """bytes that XLA:CPU may hold, such as 15GiB: a request beyond them fails; NumPy's arrays and
+    all else that comes from malloc are not counted"""
     threshold: NotNegative = 65536
     """smaller requests are libc's, in bytes"""
     check: bool = False
@@ -83,9 +89,11 @@ def start(command: Sequence[str], options: Options, prog: str) -> None:
     """Becomes the program."""
     from loomax.jaxlib_ext import arena
     from loomax.memory.arena.plan_file import read_plan
-    from loomax.runtime.sizes import parse_bytes
+    from loomax.runtime.sizes import MOST, parse_bytes
 
     budget = None if options.budget is None else parse_bytes(options.budget, "--budget")
+    if not 1 <= options.threshold <= MOST:
+        fail(prog, f"--threshold is {options.threshold}: give 1 to {MOST} bytes")
     if options.arena is not None:
         bytes_ = read_plan(options.arena).bytes
         if budget is not None and bytes_ > budget:
@@ -104,6 +112,30 @@ def start(command: Sequence[str], options: Options, prog: str) -> None:
         huge_pages=options.huge_pages,
         check=options.check,
     )
-    if options.record is not None:
-        Path(options.record).unlink(missing_ok=True)
-    os.execvpe(command[0], list(command), {**os.environ, **arena.environment(settings)})
+    environment = {**os.environ, **arena.environment(settings)}
+    if options.record is None:
+        os.execvpe(command[0], list(command), environment)
+    raise SystemExit(record(command, environment, Path(options.record), options.threshold, prog))
+
+
+def record(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, threshold: int, prog: str
+) -> int:
+    """Runs the program, waits for it and returns its exit code; 1 where there is nothing to plan.
+
+    A process that a signal ends has 128 and the signal's number, as in a shell.
+    """
+    log.unlink(missing_ok=True)
+    child = subprocess.Popen(list(command), env=dict(environment))
+    # From a terminal the program gets Ctrl-C itself; what is sent to this process is passed on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+    code = child.wait()
+    if code == 0 and not log.exists():
+        print(
+            f"{prog}: {command[0]} made no request of at least {threshold} bytes through "
+            f"posix_memalign or aligned_alloc (JAX on CPU does): there is no {log}",
+            file=sys.stderr,
+        )
+        return 1
+    return code if code >= 0 else 128 - code

@@ -57,6 +57,41 @@ def test_the_exit_code_is_the_programs():
     assert done.returncode == 7
 
 
+@built
+@pytest.mark.multiprocess
+def test_a_recorded_program_that_allocates_nothing_is_told(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text("of an earlier run")
+    done = loomax("run", "--record", str(log), "--", sys.executable, "-c", "print('done')")
+    assert done.returncode == 1 and done.stdout == "done\n"
+    (line,) = done.stderr.splitlines()
+    assert "made no request of at least 65536 bytes" in line and str(log) in line
+    assert not log.exists()
+
+
+@built
+@pytest.mark.multiprocess
+@pytest.mark.parametrize(
+    ("end", "code"), [("raise SystemExit(7)", 7), ("os.kill(os.getpid(), 9)", 137)]
+)
+def test_a_recorded_program_keeps_its_exit_code(end, code, tmp_path):
+    done = loomax(
+        "run", "--record", str(tmp_path / "l"), "--", sys.executable, "-c", f"import os; {end}"
+    )
+    assert done.returncode == code
+
+
+@built
+@pytest.mark.multiprocess
+def test_a_budget_stops_what_it_covers_and_its_help_says_what_that_is():
+    taken = PROGRAM.replace("100 << 10", "80 << 20")
+    done = loomax("run", "--budget", "10MiB", "--", sys.executable, "-c", taken)
+    assert done.returncode == 1 and "out of budget: 83886080 bytes wanted, 0 held" in done.stderr
+    shown = " ".join(loomax("run", "--help").stdout.split())
+    assert "posix_memalign and aligned_alloc: JAX's arrays" in shown
+    assert "malloc (NumPy's arrays" in shown
+
+
 @pytest.fixture
 def plan(tmp_path):
     from loomax.memory.arena.plan_file import ArenaPlan, write_plan
@@ -78,6 +113,11 @@ def plan(tmp_path):
         (["--arena", "/none/a", "--", "true"], "cannot read /none/a"),
         (["--arena", "PLAN", "--budget", "99", "--", "true"], "--budget 99 is below the 100 bytes"),
         (["--arena", "PLAN", "--budget", "x", "--", "true"], "--budget is 'x', no number of bytes"),
+        (["--budget", "", "--", "true"], "--budget is empty"),
+        (["--budget", "1e400", "--", "true"], "--budget is '1e400', more than 2**60 bytes"),
+        (["--budget", "-5", "--", "true"], "--budget"),
+        (["--budget", "1", "--threshold", "1" + "0" * 23, "--", "true"], "--threshold is 1000"),
+        (["--budget", "1", "--threshold", "0", "--", "true"], "--threshold is 0: give 1 to"),
         (["--arena", "PLAN", "--", "no-such-program"], "cannot run 'no-such-program'"),
         (["--record", "/none/a", "--", "true"], "cannot write /none/a: no such folder"),
         (["--budgte", "1", "--", "true"], "did you mean --budget?"),
