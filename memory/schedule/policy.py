@@ -8,6 +8,7 @@ names:a,b            keep the values with these `checkpoint_name`s
 offload:a,b          move those to the host's memory and back; TPU and GPU only
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -43,10 +44,30 @@ def remat_as(
     if word == "dots":
         return remat(block, jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
     if word == "keep":
-        return _keep(block, int(value))
+        return _flagged(block, lambda bound: _keep(bound, int(value)))
     if known is not None:
         return lambda *args, **kwargs: remat(block, _policy(word, names_of(value)))(*args, **kwargs)
-    return _by_name(word, block, names_of(value))
+    return _flagged(block, lambda bound: _by_name(word, bound, names_of(value)))
+
+
+def _flagged(
+    block: Callable[..., Any], under: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Callable[..., Any]:
+    """`block` under a policy that traces it; Python flags by keyword stay static, as in `remat`."""
+
+    @functools.cache
+    def made(flags: tuple[tuple[str, Any, type], ...]) -> Callable[..., Any]:
+        return under(functools.partial(block, **{name: value for name, value, _ in flags}))
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        flags = {name: value for name, value in kwargs.items() if isinstance(value, (bool, int))}
+        # 1 and True are equal, and not the same.
+        key = tuple((name, value, type(value)) for name, value in sorted(flags.items()))
+        rest = {name: value for name, value in kwargs.items() if name not in flags}
+        return made(key)(*args, **rest) if flags else plain(*args, **rest)
+
+    plain = under(block)
+    return run
 
 
 def _keep(block: Callable[..., Any], count: int) -> Callable[..., Any]:

@@ -127,3 +127,18 @@ def test_a_family_name_that_one_block_lacks_is_no_mistake(data):
 def test_offloading_on_a_cpu_is_refused(data):
     with pytest.raises(ValueError, match="a CPU has no other memory: use names"):
         remat_as("offload:wide", block)(*data)
+
+
+@pytest.mark.parametrize("spec", ["full", "dots", "keep:1", "names:wide"])
+def test_a_block_may_branch_on_python_flags(data, spec):
+    def flagged(p, x, *, train=False, power=1):
+        x = block(p, x)
+        return (jnp.sin(x) if train else x) ** power
+
+    under = remat_as(spec, flagged)
+    for flags in ({"train": True}, {"power": 2}, {"train": True, "power": 3}, {"train": 1}):
+        want, got = (
+            jax.grad(lambda p, f=f, flags=flags: jnp.sum(f(p, data[1], **flags)))(data[0])
+            for f in (flagged, under)
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
