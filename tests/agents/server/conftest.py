@@ -42,6 +42,7 @@ class PlayedEngine:
     def __init__(self, tokens):
         self.tokens, self.model, self.seen = tokens, (lambda prompt, sampling: "hello"), []
         self.waiting, self.running, self.refuse = 0, 0, ""
+        self.logprob = HALF
         self.changed = threading.Condition()
 
     async def submit(self, tokens, sampling, *, kind="main", parent=None):
@@ -90,7 +91,7 @@ class PlayedEngine:
                     return
                 await asyncio.sleep(0)
                 request.given += 1
-                yield Piece((token,), (HALF,))
+                yield Piece((token,), (self.logprob,))
 
     def wait_aborted(self, request, seconds=10.0):
         """Returns whether a request was aborted."""

@@ -1,9 +1,13 @@
 """What OpenAI's own client reads from the server."""
 
 import json
+import math
 
+import httpx
 import openai
 import pytest
+
+from tests.agents.server.conftest import HALF
 
 SEARCH = {
     "type": "function",
@@ -243,6 +247,83 @@ def test_seeds(says):
     assert stage.complete(seed=7).choices[0].text == "7"
     assert len({stage.complete().choices[0].text for _ in range(3)}) > 1
     assert stage.complete(seed=-1).choices[0].text == str(2**31 - 1)
+
+
+def test_without_a_seed_equal_prompts_differ(says):
+    """With one, each prompt gets what it would get alone."""
+    stage = says(lambda prompt, sampling: f"{sampling.seed}/{sampling.sample}")
+    texts = [choice.text for choice in stage.complete(["p"] * 4, max_tokens=50).choices]
+    assert len(set(texts)) == 4
+    texts = [choice.text for choice in stage.complete(["p", "p"], n=2, max_tokens=50).choices]
+    seeds = [text.split("/") for text in texts]
+    assert [sample for _, sample in seeds] == ["0", "1", "0", "1"]
+    assert seeds[0][0] == seeds[1][0] != seeds[2][0] == seeds[3][0]
+    texts = [choice.text for choice in stage.complete(["p", "p"], n=2, seed=5).choices]
+    assert texts == ["5/0", "5/1"] * 2
+
+
+def test_what_the_official_client_returns_can_be_sent_again(says):
+    """Its objects carry fields without a value, and new ones with each version."""
+    stage = says(f"<think>hm</think>Looking.{CALL}")
+    message = stage.chat(tools=[SEARCH]).choices[0].message
+    number = message.tool_calls[0].id
+    told = message.model_dump() | {"annotations": [], "audio": None, "not_yet_known": None}
+    assert {"refusal", "function_call", "audio"} <= set(told) and told["refusal"] is None
+    stage.engine.model = lambda prompt, sampling: "done"
+    answer = stage.client.chat.completions.create(
+        model="toy",
+        messages=[
+            {"role": "user", "content": "who?"},
+            told,
+            {"role": "tool", "tool_call_id": number, "content": "nobody"},
+            {"role": "assistant", "content": None, "refusal": "No."},
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "Never."}]},
+            {"role": "assistant", "content": None},
+        ],
+    )
+    assert answer.choices[0].message.content == "done"
+    text = stage.engine.text(stage.engine.seen[-1])
+    assert text.count('<tool_call>\n{"name": "search"') == 1
+    assert "assistant\nNo.<|im_end|>" in text and "assistant\nNever.<|im_end|>" in text
+
+
+def test_strict_tools_are_taken(says):
+    """The client's own helpers set it; what the model writes is not constrained by it."""
+    stage = says("fine")
+    tool = {**SEARCH, "function": {**SEARCH["function"], "strict": True}}
+    assert stage.chat(tools=[tool]).choices[0].message.content == "fine"
+    assert json.dumps(SEARCH) in stage.engine.text(stage.engine.seen[-1])
+
+
+ODD = "a\u2028b\u2029c\x85d\x0be\x1cf"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_no_reader_of_lines_cuts_an_event(stage, stream):
+    """`splitlines` of Python and others end a line at more than a line feed."""
+    stage.engine.model = lambda prompt, sampling: ODD
+    body = {"model": "toy", "messages": [{"role": "user", "content": "x"}], "stream": stream}
+    text = httpx.post(f"{stage.url}/v1/chat/completions", json=body, timeout=20).text
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
+    told = [json.loads(line) for line in lines if line != "[DONE]"]
+    if stream:
+        parts = [one["choices"][0]["delta"].get("content", "") for one in told]
+    else:
+        parts = [told[0]["choices"][0]["message"]["content"]]
+    assert "".join(parts) == ODD
+
+
+def test_the_logarithm_of_zero_is_told_as_openai_does(stage):
+    stage.engine.model, stage.engine.logprob = (lambda prompt, sampling: "ab"), -math.inf
+    try:
+        entries = stage.chat(logprobs=True).choices[0].logprobs.content
+        assert {entry.logprob for entry in entries} == {-9999.0}
+        assert set(stage.complete(logprobs=0).choices[0].logprobs.token_logprobs) == {-9999.0}
+        stage.engine.logprob = math.nan
+        with pytest.raises(openai.InternalServerError, match="internal error: ValueError"):
+            stage.chat(logprobs=True)
+    finally:
+        stage.engine.logprob = HALF
 
 
 def test_the_classes_of_the_queue(says):

@@ -94,7 +94,9 @@ def test_what_is_neutral_is_accepted(stage):
     stage.engine.model = lambda prompt, sampling: "x"
     answer = stage.chat(
         top_p=1, n=1, presence_penalty=0, logit_bias={}, user="me", store=False,
-        response_format={"type": "text"}, stop=None, extra_body={"top_k": None},
+        response_format={"type": "text"}, stop=None,
+        extra_body={"top_k": -1, "min_p": 0, "repetition_penalty": 1.0, "ignore_eos": False,
+                    "bad_words": [], "prompt_cache_key": "me", "guided_json": None},
     )  # fmt: skip
     assert answer.choices[0].message.content == "x"
 

@@ -44,8 +44,8 @@ def flooded(stage, raw):
     raw.sendall(posted(stream=True, logprobs=0, max_tokens=9000))
     stage.engine.wait_seen(1)
     request = stage.engine.seen[-1]
-    wait_for(lambda: request.aborted or any(
-        each.flow.write_paused for each in list(stage.server.server_state.connections)))  # fmt: skip
+    held = stage.server.server_state.connections
+    wait_for(lambda: request.aborted or any(each.flow.write_paused for each in list(held)))
 
 
 def rest(raw):
