@@ -133,7 +133,7 @@ def _delta(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _completion(choice: Mapping[str, Any]) -> Delta:
-    text, finish = _text(choice, "text"), _text(choice, "finish_reason") or None
+    text, finish = whole(_text(choice, "text")), _text(choice, "finish_reason") or None
     entries = (choice.get("logprobs") or {}).get("token_logprobs") or []
     least = _least(each for each in entries if each is not None)
     stop = choice.get("stop_reason", choice.get("matched_stop"))

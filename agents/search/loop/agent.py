@@ -11,6 +11,7 @@ from typing import Literal
 from loomax.agents.search.engine_protocol import EngineError, Request
 from loomax.agents.search.grammar.action import Answer, Malformed
 from loomax.agents.search.grammar.transcript import Transcript
+from loomax.agents.search.grammar.untrusted import whole
 from loomax.agents.search.loop.session import Parts, Session, now
 from loomax.agents.search.loop.turn import Turn
 from loomax.agents.search.loop.unverified import Memory, unverified_step
@@ -64,6 +65,8 @@ class SearchAgent:
             seed: of its sampling.
             sink: gets the events as they happen.
         """
+        # A command line may hold bytes that are no text.
+        question = whole(question)
         trace, began = Trace(name, sink), now()
         session = Session(self._parts, name, seed, trace)
         limit = asyncio.timeout(self._parts.config.deadline_s)

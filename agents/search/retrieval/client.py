@@ -75,7 +75,7 @@ class RemoteRetriever:
         _check_status(answer)
         try:
             held = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise MalformedOutput(f"{self._url} answered with what is not JSON") from None
         return [hits[:k] for hits in wire.read_answer(held, len(queries))]
 
@@ -88,7 +88,7 @@ class RemoteRetriever:
         try:
             answer = self._client.get(f"{self._url}/health", timeout=self._timeout_s)
             version = answer.json()["version"] if answer.is_success else None
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
             version = None
         return version if isinstance(version, str) and version else self._url
 

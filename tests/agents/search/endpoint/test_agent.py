@@ -297,3 +297,19 @@ def test_line_separators_do_not_cut_an_event(play):
         return [json.dumps(event, ensure_ascii=False), {"delta": {}, "finish_reason": "stop"}]
 
     assert play(script)[0].answer == "a\u2028b\x85c"
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_halves_of_surrogate_pairs_reach_nobody(play, api):
+    """Events are printed, and written as UTF-8."""
+
+    def script(body):
+        json.dumps(body, ensure_ascii=False).encode()
+        if api == "chat":
+            return say("\ud800")
+        return [{"text": "<answer> \udfff </answer>"}, {"text": "", "finish_reason": "stop"}]
+
+    run, _, _ = play(script, api=api, question="caf\udce9 ?")
+    assert run.answer == "\ufffd"
+    assert run.events[0].detail == "caf\ufffd ?"
+    assert all(event.detail.encode() is not None for event in run.events)
