@@ -53,8 +53,9 @@ def test_no_policy_changes_a_gradient():
 def test_unrolled_layers_are_recomputed_behind_fences():
     loss, params = loss_of(replace(CONFIG, remat="full"))
     text = jax.jit(jax.grad(loss)).lower(params).as_text()
-    # One in the trunk's layer and one in the expert's: functions that the unrolled loops call.
-    assert text.count(f"@{fence.TARGET}(") == 2
+    # One in the trunk's layer and one in the expert's. Up to JAX 0.11 the unrolled loops call one
+    # function for each kind of layer; later each layer of the two has its own.
+    assert text.count(f"@{fence.TARGET}(") in (2, 2 * CONFIG.depth)
 
 
 @pytest.mark.parametrize("part", ["keypoint", "siglip"])
