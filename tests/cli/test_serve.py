@@ -1,11 +1,13 @@
 """`loomax serve` and `loomax search ask`: wrong use in one line, and an agent from end to end."""
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from loomax.agents.server.listen import bind
 from loomax.cli.main import main
 from loomax.cli.serve import tensor_mesh
 
@@ -15,6 +17,14 @@ from loomax.cli.serve import tensor_mesh
     [
         (["serve"], "model"),
         (["serve", "--model", "x", "--slots", "0"], "--slots is 0: give at least 1"),
+        (["serve", "--model", "x", "--port", "70000"], "--port is 70000: give at most 65535"),
+        (["serve", "--model", "x", "--port", "-1"], "--port is -1: give at least 0"),
+        (["serve", "--model", "x", "--grace", "nan"], "--grace is nan"),
+        (["serve", "--model", "x", "--grace", "inf"], "--grace is inf"),
+        (["serve", "--model", "x", "--idle", "0"], "--idle is 0.0: give more than 0 seconds"),
+        (["serve", "--model", "x", "--slow-body", "nan"], "--slow-body is nan: give"),
+        (["serve", "--model", "x", "--unread", "-1"], "--unread is -1.0: give more than 0"),
+        (["serve", "--model", "x", "--connections", "0"], "--connections is 0: give at least 1"),
         (["serve", "--model", "x", "--tensor", "0"], "--tensor is 0: give at least 1"),
         (["serve", "--model", "x", "--prot", "1"], "did you mean --port"),
         (["serve", "--model", "absent", "--runs", "RUNS"], "no run in"),
@@ -36,6 +46,35 @@ def test_wrong_use_is_one_line(capsys, words, message, tmp_path, index):
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_in_use_is_told_before_anything_is_loaded(capsys, host):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        port = str(held.getsockname()[1])
+        with pytest.raises(SystemExit) as caught:
+            main(["serve", "--model", "absent", "--host", host, "--port", port])
+    out, err = capsys.readouterr()
+    (line,) = err.strip().splitlines()
+    assert caught.value.code == 3 and not out
+    assert f"cannot serve on {host} port {port}: Address already in use; give another" in line
+
+
+def test_an_address_of_another_machine(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["serve", "--model", "absent", "--host", "192.0.2.1"])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert caught.value.code == 3 and "cannot serve on 192.0.2.1 port 8000" in line
+
+
+def test_a_free_port_is_taken():
+    first, second = bind("127.0.0.1", 0), bind("127.0.0.1", 0)
+    ports = {one.getsockname()[1] for one in (*first, *second)}
+    for one in (*first, *second):
+        one.close()
+    assert len(ports) == 2 and 0 not in ports
 
 
 @pytest.fixture(scope="module")
