@@ -7,12 +7,12 @@ from typing import Literal
 from loomax.agents.rl.bounds import (
     at_least_one,
     check_shared,
-    is_seed,
     not_negative,
     positive,
 )
 from loomax.models.lm.config import LMConfig
 from loomax.runtime.axes import MeshConfig
+from loomax.runtime.bounds import check_seed, check_settings, check_sizes
 
 Format = Literal["auto", "text", "jsonl", "arrayrecord"]
 TokenizerName = Literal["bytes", "default"]
@@ -173,7 +173,9 @@ class PretrainConfig:
             at_least_one(name, getattr(self, name), "1 does it at every step")
         for name, value in (("every", self.score.every), ("rows", self.score.rows)):
             not_negative(f"score.{name}", value, "see --help")
-        is_seed("seed", self.seed)
+        check_seed("seed", self.seed)
+        check_sizes(self.model, "model")
+        check_settings(self)
         streams = self.data.streams
         for index, stage in enumerate(self.stages):
             if streams < 0 or (streams and stage.batch % streams):

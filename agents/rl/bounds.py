@@ -34,9 +34,3 @@ def below_one(name: str, value: float, fix: str) -> None:
     """Raises ValueError unless `value` lies in [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"{name} is {value}; it must lie in [0, 1) ({fix})")
-
-
-def is_seed(name: str, value: int) -> None:
-    """Raises ValueError unless `value` is a seed that JAX takes."""
-    if not 0 <= value < 2**63:
-        raise ValueError(f"{name} is {value}; it must lie in 0..2^63 - 1")

@@ -7,7 +7,6 @@ from loomax.agents.rl.bounds import (
     at_least_one,
     below_one,
     check_shared,
-    is_seed,
     not_negative,
     positive,
 )
@@ -24,6 +23,7 @@ from loomax.envs.point_mass_config import PointMassConfig
 from loomax.envs.tabletop.config import TabletopConfig
 from loomax.models.flow_vla.sampler_config import SamplerConfig
 from loomax.runtime.axes import MeshConfig
+from loomax.runtime.bounds import check_seed, check_settings, check_sizes
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class EvalConfig:
         check_shared("eval.episodes", self.episodes, devices)
         not_negative("eval.every", self.every, "0 for no monitoring")
         positive("eval.stop_at", self.stop_at, "above 1 never stops")
-        is_seed("eval.seed", self.seed)
+        check_seed("eval.seed", self.seed)
         if not 0 <= self.video_episodes <= self.episodes:
             raise ValueError(
                 f"eval.video_episodes is {self.video_episodes}; it must lie in 0.."
@@ -282,7 +282,9 @@ class TrainConfig:
         for name, fit in (("ground", self.ground), ("sft", self.sft)):
             fit.validate(name, shards)
         self.eval.validate(shards)
-        is_seed("seed", self.seed)
+        check_seed("seed", self.seed)
+        check_sizes(self.policy, "policy")
+        check_settings(self)
         at_least_one("checkpoint_every", self.checkpoint_every, "iterations between checkpoints")
         if self.iterations < 0:
             raise ValueError(

@@ -44,6 +44,13 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, config
 
 
+def check_sizes(config: Any, prefix: str) -> None:
+    """Raises ValueError where a number of a dataclass, nested ones too, is below 0."""
+    for path, value in leaves(config, prefix):
+        if isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{path} is {shorten(value)}: give at least 0")
+
+
 def check_seed(name: str, value: int) -> None:
     """Raises ValueError unless `value` can start every random generator that is used here."""
     if not 0 <= value <= MOST_SEED:

@@ -199,6 +199,10 @@ class LMConfig:
         for name in ("window", "chunk", "conv"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 < self.delta.value_factor < 2**31:
+            raise ValueError(
+                f"delta.value_factor is {self.delta.value_factor}: give a finite number above 0"
+            )
         width = self.delta.value_factor * self.mixer_head_dim
         if width < 1 or width != self.value_width:
             raise ValueError(

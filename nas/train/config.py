@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from loomax.nas.sample.config import ConflictAwareConfig
+from loomax.runtime.bounds import check_seed, check_settings
 
 Source = Literal["digits", "shapes", "folder", "tar", "arrayrecord"]
 Rule = Literal["uniform", "sandwich", "complexity", "performance"]
@@ -151,10 +152,11 @@ class SupernetTrainConfig:
             _least(name, getattr(self, name), 1)
         _least("data.batch", self.data.batch, 1)
         _least("data.images", self.data.images, 1)
+        _least("data.classes", self.data.classes, 0)
         _least("data.shift", self.data.shift, 0)
         _least("data.workers", self.data.workers, 0)
         for name, seed in (("seed", self.seed), ("data.split_seed", self.data.split_seed)):
-            _inside(name, seed, 0, 2**63 - 1)
+            check_seed(name, seed)
         _inside("smoothing", self.smoothing, 0, 1, open_end=True)
         if not 1 <= self.subnets <= devices:
             raise ValueError(f"subnets is {self.subnets}; give 1 to {devices}, the devices here")
@@ -172,6 +174,7 @@ class SupernetTrainConfig:
         self._check_nets()
         self._check_distill()
         self._check_optimiser()
+        check_settings(self)
 
     def _check_split(self) -> None:
         for name in ("validation", "test"):

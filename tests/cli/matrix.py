@@ -158,7 +158,7 @@ def runs_of_another_kind() -> dict[str, list[str]]:
         "eval": ("policy", "eval"),
         "eval perplexity": ("words", "eval perplexity"),
         "eval needle": ("words", "eval needle"),
-        "serve": ("words", "serve --model"),
+        "serve": ("words finder", "serve --model"),
         "search ask": ("words finder", "search ask why --model"),
         "nas search": ("net", "nas search --latency-ms 1 --device roofline-v5e --run"),
         "train": ("policy", "train --resume --name"),

@@ -9,6 +9,7 @@ from loomax.agents.search.world.config import MIXTURE, Task, WorldConfig
 from loomax.agents.search.world.vocabulary import Vocabulary
 from loomax.models.lm.config import LMConfig
 from loomax.runtime.axes import MeshConfig
+from loomax.runtime.bounds import check_sizes
 
 # In place of a file: parameters are drawn.
 DRAW = "draw"
@@ -40,6 +41,7 @@ class ScoredConfig:
         """Raises ValueError unless a batch has both kinds of rows, or there are no scores."""
         if not 0 <= self.share < 1:
             raise ValueError(f"{name}.share is {self.share}; it must lie in [0, 1)")
+        check_sizes(self, name)
         if not self.share:
             return
         if not 1 <= self.rows(batch) < batch:
