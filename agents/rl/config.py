@@ -316,8 +316,8 @@ class TrainConfig:
         if not rollout.auto_reset and rollout.calls * rollout.chunk < horizon:
             raise ValueError(
                 f"rollout.calls is {rollout.calls}; without auto_reset an iteration plays whole "
-                f"episodes of {horizon} steps, so with rollout.chunk={rollout.chunk} it must be at "
-                f"least {-(-horizon // rollout.chunk)}"
+                f"episodes of env.horizon={horizon} steps, so with rollout.chunk={rollout.chunk} "
+                f"it must be at least {-(-horizon // rollout.chunk)}"
             )
 
     def _validate_world(self, foreign: bool) -> None:

@@ -16,7 +16,7 @@ METHODS = ("reset", "step", "render")
 INFO = ("steps", "terminated", "truncated", "success")
 
 
-def check_env(env: Env, config: TrainConfig, *, stepped: bool = True) -> None:
+def check_env(env: Any, config: TrainConfig, *, stepped: bool = True) -> None:
     """Refuses an environment that lacks what the run needs, by tracing it: nothing is compiled.
 
     Args:

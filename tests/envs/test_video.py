@@ -102,3 +102,12 @@ def test_side_by_side_enlarges_holds_and_labels():
     blank = video.side_by_side(left, right, height=64)
     assert not blank[:, :strip, :64].any()
     assert (blank[:, :strip] != both[:, :strip]).any()
+
+
+def test_a_caption_stands_above_both():
+    left, right = np.zeros((2, 2, 8, 8, 3), np.uint8)
+    plain = video.side_by_side(left, right, ("a", "b"), height=8)
+    told = video.side_by_side(left, right, ("a", "b"), height=8, caption="chosen")
+    extra = told.shape[1] - plain.shape[1]
+    assert extra == 24 and told[:, :extra].max() == 255
+    np.testing.assert_array_equal(told[:, extra:], plain)

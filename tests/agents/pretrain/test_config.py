@@ -1,5 +1,6 @@
 """Every refusal names the value and the fix, and the named configurations are not refused."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +45,12 @@ REFUSED = [
     ("optimiser.b2", 1.0, "optimiser.b2 is 1.0; it must be in [0, 1)"),
     ("optimiser.warmup", 3, "optimiser.warmup is 3; it must lie in 0..2, within the first stage"),
     ("optimiser.weight_decay", -0.1, "optimiser.weight_decay is -0.1; it must be at least 0"),
+    ("optimiser.weight_decay", math.nan, "optimiser.weight_decay is nan; it must be at least 0"),
+    ("optimiser.clip_norm", math.nan, "optimiser.clip_norm is nan; it must be above 0 and finite"),
+    ("stages.0.lr", math.nan, "stages.0.lr is nan; it must be above 0 and finite"),
+    ("stages.1.theta", math.inf, "stages.1.theta is inf; it must be at least 0 and finite"),
+    ("score.every", -2, "score.every is -2; it must be at least 0"),
+    ("seed", 10**20, "seed is 100000000000000000000; it must lie in 0..2^63 - 1"),
     ("optimiser.clip_norm", 0.0, "optimiser.clip_norm is 0.0; it must be above 0"),
     ("log_every", 0, "log_every is 0; it must be at least 1"),
     ("checkpoint_every", 0, "checkpoint_every is 0; it must be at least 1"),

@@ -83,7 +83,7 @@ GROUPED = [
     ("rl.group.size", 24, "rollout.envs is 256; it must be a multiple of group.size (24)"),
     ("rl.rollout.auto_reset", True, "GRPO needs rollout.auto_reset=False"),
     ("env.horizon", 9, "rollout.calls is 4; without auto_reset an iteration plays whole episodes"),
-    ("env.horizon", 9, "of 9 steps, so with rollout.chunk=2 it must be at least 5"),
+    ("env.horizon", 9, "of env.horizon=9 steps, so with rollout.chunk=2 it must be at least 5"),
 ]
 
 

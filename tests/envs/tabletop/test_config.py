@@ -41,6 +41,9 @@ def outside(code: str) -> str:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ("reward='x'", "reward 'x' is unknown; use sparse or shaped"),
+        ("lift_height=float('nan')", "lift_height is nan; it must be above 0 and finite"),
+        ("pool=0", "pool is 0; it must be at least 1 start pose"),
         ("task='stack'", "task 'stack' is unknown; use reach, pick or pick-place"),
         ("cameras=('scene', 'ceiling')", "cameras ['ceiling'] are unknown; use scene and wrist"),
     ],

@@ -32,6 +32,19 @@ def poses(fresh) -> np.ndarray:
     return np.stack([cube_poses(qpos, 3) for qpos in fresh.data.physics.qpos])
 
 
+def test_evaluation_starts_from_other_poses(env):
+    apart = env.held_out()
+    for training, held_out in ((env._places, apart._places), (env._joints, apart._joints)):
+        assert training.shape == held_out.shape
+        assert not set(map(tuple, training)) & set(map(tuple, held_out))
+    key = jax.random.key(4)
+    one, other = (e.reset(key=jax.random.clone(key)).data for e in (env, apart))
+    np.testing.assert_array_equal(one.physics.qpos[9:], other.physics.qpos[9:])
+    assert tuple(np.asarray(other.control.position)) in set(map(tuple, apart._places))
+    # The world itself is left as it was.
+    assert tuple(np.asarray(one.control.position)) in set(map(tuple, env._places))
+
+
 def test_the_arm_starts_where_its_target_is(fresh):
     tcp = forward(fresh.data.physics.qpos[:, :7]).tcp
     np.testing.assert_allclose(tcp, fresh.data.control.position, atol=2e-5)

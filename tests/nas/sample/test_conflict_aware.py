@@ -157,7 +157,10 @@ def test_a_bank_without_architectures_is_refused(space):
     [
         ({"banks": ()}, r"banks is \(\): give lower ends"),
         ({"banks": (2.0, 1.0)}, "banks is .*that grow"),
+        ({"banks": (1.0, float("nan"))}, "banks is .*that grow"),
+        ({"large_from": float("nan")}, "large_from is nan"),
         ({"window": 0.0}, "window is 0.0"),
+        ({"window": float("nan")}, "window is nan"),
         ({"nets": 0}, "nets is 0: give 1 or more"),
         ({"exploit": 1.5}, "exploit is 1.5: give a value in"),
     ],
