@@ -36,6 +36,8 @@ def make_iteration(
 
     def loss(params, prompts, tokens, rewards):
         grouped = rewards.reshape(-1, group)
+        # Relative to a member, so that equal rewards centre to exactly 0.
+        grouped = grouped - grouped[:, :1]
         centred = grouped - grouped.mean(1, keepdims=True)
         advantage = (centred / (grouped.std(1, keepdims=True) + 1e-4)).reshape(-1, 1)
         scores = logits(model, params, jnp.concatenate([prompts, tokens], 1)[:, :-1])
