@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from loomax.agents.rl.config import FitConfig, TrainConfig
+from loomax.agents.rl.config import EvalConfig, FitConfig, TrainConfig
 from loomax.agents.rl.fit import Fitter
 from loomax.agents.rl.loss_config import GroupConfig
 from loomax.agents.rl.toy import point_mass
@@ -93,6 +93,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow  # traces an iteration for every field
 @pytest.mark.parametrize(("name", "path"), CASES)
 def test_a_field_acts_or_is_refused(name, path):
     config = BASES[name]
@@ -131,7 +132,7 @@ NOT_NUMBERS = [
     ("eval.stop_at", float("nan")),
     ("eval.seed", -1),
     ("eval.seed", 99999999999999999999),
-    ("eval.video_episodes", 100),
+    ("eval.video_episodes", -1),
     ("seed", 99999999999999999999),
     ("seed", -1),
 ]
@@ -147,6 +148,11 @@ def test_numbers_out_of_bounds_are_refused_by_name(path, value):
         put(point_mass(), path).validate(1)
     assert f"{path.removeprefix('rl.')} is {value}" in str(caught.value)
     assert "must" in str(caught.value)
+
+
+def test_no_more_episodes_are_shown_than_played():
+    with pytest.raises(ValueError, match="video_episodes is 100; it must lie in 0..16"):
+        EvalConfig(episodes=16, video_episodes=100).validate(1)
 
 
 @pytest.mark.parametrize(
