@@ -1,8 +1,9 @@
 """openpi's parameter names: reading its checkpoints into a `FlowVLA`.
 
 openpi's tree is flat here: "PaliGemma/llm/layers/attn/q_einsum/w" and so on, as in its Orbax
-checkpoints without the trailing "value" and in PaliGemma's npz files. Shapes are the same on both
-sides, so loading is a change of names.
+checkpoints without the leading "params" and the trailing "value". PaliGemma's own npz files call
+the same "params/llm/..." and "params/img/...", and have no action expert. Shapes are the same on
+all sides, so loading is a change of names.
 """
 
 from collections.abc import Mapping
@@ -84,14 +85,16 @@ def openpi_path_map(config: FlowVLAConfig) -> dict[str, Path]:
 
 
 def _strip(name: str) -> str:
-    return name.removeprefix("params/").removesuffix("/value")
+    plain = name.removeprefix("params/").removesuffix("/value")
+    return f"PaliGemma/{plain}" if plain.startswith(("llm/", "img/")) else plain
 
 
 def from_openpi(config: FlowVLAConfig, flat: Mapping[str, Array]) -> Parameters:
     """Parameters of a `FlowVLA` from openpi's flat names.
 
     Args:
-        flat: name -> array; a leading "params/" and a trailing "/value" are ignored.
+        flat: name -> array; a leading "params/" and a trailing "/value" are ignored, and PaliGemma's
+            own names understood.
 
     Raises:
         ValueError: listing names that are missing or unknown, or shapes that differ.
