@@ -1,6 +1,5 @@
 """Parameters of a flow-VLA policy. What they compute is in `prefix` and `suffix`."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -105,13 +104,3 @@ def create(config: FlowVLAConfig, *, key: Key[Array, ""]) -> tuple[GraphDef, Par
 def is_action_expert(path: tuple, value: object = None) -> bool:
     """Whether a parameter path belongs to the action expert (an nnx filter)."""
     return path[0] in EXPERT_PARTS
-
-
-def split_trainable(model: FlowVLA) -> tuple[GraphDef, Parameters, Parameters]:
-    """Graph definition, the action expert's parameters, the (usually frozen) prefix's."""
-    return nnx.split(model, is_action_expert, ...)
-
-
-def parameter_count(model: nnx.Module) -> int:
-    """Number of parameters; also of an `nnx.eval_shape` model."""
-    return sum(int(x.size) for x in jax.tree.leaves(nnx.state(model, nnx.Param)))

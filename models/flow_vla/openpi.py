@@ -93,8 +93,8 @@ def from_openpi(config: FlowVLAConfig, flat: Mapping[str, Array]) -> Parameters:
     """Parameters of a `FlowVLA` from openpi's flat names.
 
     Args:
-        flat: name -> array; a leading "params/" and a trailing "/value" are ignored, and PaliGemma's
-            own names understood.
+        flat: name -> array; a leading "params/" and a trailing "/value" are ignored, and
+            PaliGemma's own names understood.
 
     Raises:
         ValueError: listing names that are missing or unknown, or shapes that differ.

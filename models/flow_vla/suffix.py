@@ -5,17 +5,15 @@ Shape letters: B batch, N a multiple of it, H horizon, A action size, W expert w
 size, S prefix tokens, Q suffix tokens, T all tokens.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from loomax.memory.schedule.policy import remat_as
-from loomax.models.attention import attend, block_mask, positions_of
+from loomax.models.attention import attend
 from loomax.models.flow_vla.config import RESIDUALS
 from loomax.models.flow_vla.model import FlowVLA
-from loomax.models.flow_vla.prefix import Prefix, embed_prefix, encode_prefix, ground, repeat_prefix
+from loomax.models.flow_vla.prefix import Prefix, ground, repeat_prefix
 from loomax.models.flow_vla.stack import (
     finish_layer,
     layers_of,
@@ -121,42 +119,3 @@ def read_actions(model: FlowVLA, h: Array, cond: Array | None) -> tuple[Array, A
     c = model.config
     h, _ = normalise(layers_of(model.expert_norm), h[:, -c.horizon :], cond, c.norm_epsilon)
     return model.action_out_proj(h.astype(jnp.float32)), h
-
-
-def full_forward(
-    model: FlowVLA, obs: dict[str, Any], x: Float[Array, "B H A"], t: Float[Array, " B"]
-) -> tuple[Float[Array, "B H A"], Float[Array, "B H W"]]:
-    """The same as `velocity`, all tokens together in one pass without a cache.
-
-    The reference of the prefix cache, and what the pi0 paper draws.
-    """
-    _, after, cond = joint_pass(model, obs, x, t)
-    return read_actions(model, after, cond)
-
-
-def joint_pass(
-    model: FlowVLA, obs: dict[str, Any], x: Float[Array, "B H A"], t: Float[Array, " B"]
-) -> tuple[Float[Array, "B S D"], Float[Array, "B Q W"], Float[Array, "B W"] | None]:
-    """Final prefix and suffix tokens before their norms, and the adaRMS condition."""
-    c = model.config
-    before, valid = embed_prefix(model, obs)
-    # The state token may read the trunk's final output, which needs the trunk's pass first.
-    found = encode_prefix(model, obs) if c.state_from_prefix else None
-    after, blocks, cond = embed_suffix(model, found, obs.get("state"), x, t)
-    cut = before.shape[1]
-    blocks = jnp.concatenate([jnp.zeros(cut, blocks.dtype), blocks])
-    valid = jnp.concatenate([valid, jnp.ones(after.shape[:2], bool)], axis=1)
-    mask, positions, epsilon = block_mask(valid, blocks), positions_of(valid), c.norm_epsilon
-
-    def layer(carry, xs):
-        (before, after), (trunk, expert) = carry, xs
-        q0, k0, v0, gate0 = queries_keys_values(trunk, before, positions[:, :cut], None, epsilon)
-        q1, k1, v1, gate1 = queries_keys_values(expert, after, positions[:, cut:], cond, epsilon)
-        q, k, v = (jnp.concatenate(pair, axis=1) for pair in ((q0, q1), (k0, k1), (v0, v1)))
-        mixed = attend(q, k, v, mask)
-        before = finish_layer(trunk, before, mixed[:, :cut], gate0, None, epsilon)
-        return (before, finish_layer(expert, after, mixed[:, cut:], gate1, cond, epsilon)), None
-
-    layers = (layers_of(model.trunk), layers_of(model.expert))
-    (before, after), _ = jax.lax.scan(layer, (before, after), layers)
-    return before, after, cond

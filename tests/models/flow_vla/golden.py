@@ -14,7 +14,7 @@ import numpy as np
 
 
 def velocity(config, params, obs, x, t):
-    """Velocity [H, A] of one sample: noise minus action, as openpi's flow has it."""
+    """Velocity [H, A] of one sample, noise minus action, and what it is read from [H, W]."""
     p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     before, valid = prefix_tokens(config, p, obs)
     found = trunk_alone(config, p, before, valid)
@@ -31,7 +31,7 @@ def velocity(config, params, obs, x, t):
         before = close(config, trunk, before, mixed[:prefix], own[0][3], None)
         after = close(config, expert, after, mixed[prefix:], own[1][3], cond)
     h, _ = norm(config, p["expert_norm"], after[-config.horizon :], cond)
-    return dense(p["action_out_proj"], h)
+    return dense(p["action_out_proj"], h), h
 
 
 def at(tree, layer):
