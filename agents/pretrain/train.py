@@ -5,6 +5,8 @@ for bit on one kind of machine, where an uninterrupted run would have ended.
 """
 
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -30,11 +32,13 @@ from loomax.agents.pretrain.score import Score, Scorer
 from loomax.agents.pretrain.streams import Stream, Streams
 from loomax.agents.rl.report import artefacts
 from loomax.models.lm import count, safetensors, shapes
+from loomax.runtime.begun import KeptConfig
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.distributed import leads, say
 from loomax.runtime.mesh import make_mesh, replicated
 from loomax.runtime.metrics import MetricsWriter, check_finite
-from loomax.runtime.preemption import Notice, preemption, stop
+from loomax.runtime.owner import BUSY, own
+from loomax.runtime.preemption import Notice, preemption
 from loomax.runtime.progress import Progress
 
 
@@ -49,6 +53,8 @@ class Trainer:
         mesh: Mesh | None = None,
     ):
         self.config, self.run_dir, self.documents = config, run_dir, documents
+        # What to do when nothing can be refused any more.
+        self.accept: Callable[[], None] = lambda: None
         self.learner = Learner(config, make_mesh(config.mesh) if mesh is None else mesh)
         self.key = jax.random.key(config.seed)
         self.checkpoints = Checkpointer(run_dir / "checkpoints", keep=2)
@@ -74,6 +80,8 @@ class Trainer:
         """
         key = jax.random.fold_in(self.key, 0)
         abstract, where = self.abstract()
+        if leads():
+            self.checkpoints.check_room(abstract)
         kept = self.checkpoints.restore(abstract)
         if kept is not None:
             step, state, notes = kept
@@ -112,6 +120,7 @@ class Trainer:
                 if done < last:
                     held = notes["data"] if done > first else None
                     batches = self.batches(number, stage, held)
+                    self.accept()
                     steps = range(max(done, first) + 1, last + 1)
                     state = self.run_stage(
                         stage, steps, state, batches, notes, writer, progress, notice
@@ -199,7 +208,7 @@ class Trainer:
                 self.checkpoint(step, state, batches, notes)
                 speed.restart()
             if stopped:
-                stop(step, "step")
+                notice.stop(step, "step")
         return state
 
     def note(self, step: int, score: Score, notes: dict, writer: MetricsWriter) -> None:
@@ -297,14 +306,13 @@ def train(config: PretrainConfig, run_dir: Path, mesh: Mesh | None = None) -> Re
             bound and fix, or file and line, are named).
     """
     config.validate(jax.device_count() if mesh is None else mesh.size)
-    documents = load_documents(config.data)
-    if leads() and not (run_dir / "config.json").exists():
-        write_config(run_dir / "config.json", config)
-    trainer = Trainer(config, run_dir, documents, mesh)
-    with trainer.writer() as writer:
-        state, notes = trainer.begin()
-        # Not before the checkpoints have proved to be of this configuration.
-        if leads():
-            write_config(run_dir / "config.json", config)
-        state = trainer.learn(state, notes, writer)
-    return trainer.report(state, notes)
+    with own(run_dir, advice=BUSY) if leads() else nullcontext():
+        kept = KeptConfig(run_dir, config, write_config, lead=leads())
+        documents = load_documents(config.data)
+        trainer = Trainer(config, run_dir, documents, mesh)
+        trainer.accept = kept.accept
+        with trainer.writer() as writer:
+            state, notes = trainer.begin()
+            state = trainer.learn(state, notes, writer)
+            trainer.accept()
+        return trainer.report(state, notes)

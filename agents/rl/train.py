@@ -5,6 +5,8 @@ one kind of machine, where an uninterrupted run would have ended.
 """
 
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,14 @@ from loomax.agents.rl.report import (
 from loomax.agents.rl.stages import Stages
 from loomax.agents.rl.video import before_and_after
 from loomax.envs.types import Env
+from loomax.runtime.begun import KeptConfig
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.compile import physics_options
 from loomax.runtime.distributed import leads, say
 from loomax.runtime.mesh import replicated
 from loomax.runtime.metrics import MetricsWriter, check_finite
-from loomax.runtime.preemption import preemption, stop
+from loomax.runtime.owner import BUSY, own
+from loomax.runtime.preemption import preemption
 from loomax.runtime.progress import Progress
 
 HELD_OUT, MONITOR = 0, 1
@@ -45,6 +49,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig, run_dir: Path, env: Env | None = None):
         self.config, self.run_dir = config, run_dir
+        # What to do when nothing can be refused any more.
+        self.accept: Callable[[], None] = lambda: None
         self.parts = build(config, env=env)
         self.stages = Stages.of(self.parts)
         self.key = jax.random.key(config.seed)
@@ -100,11 +106,16 @@ class Trainer:
     def tune(self, writer: MetricsWriter) -> tuple[Any, Any]:
         """Grounded and fine-tuned (trained, frozen); finished stages come from the checkpoint."""
         params, done = self.parts.init_params(key=self.key_of("init")), 0
+        if leads():
+            self.tuned.check_room(params)
         kept = self.tuned.restore(jax.eval_shape(lambda: params))
         if kept is not None:
             done, params, notes = kept
             self.spent = notes["wall_s"]
             say(f"supervised stages: {done} of {len(SUPERVISED)} taken from the checkpoint")
+        if done < len(SUPERVISED):
+            # There is nothing of RL yet that could prove to be of another configuration.
+            self.accept()
         for number, (name, stage) in enumerate(SUPERVISED[done:], start=done + 1):
             params = jax.device_put(params, self.parts.param_shardings(params))
             fit = getattr(self.config, name)
@@ -114,7 +125,7 @@ class Trainer:
         return jax.device_put(params, self.parts.param_shardings(params))
 
     def fit(self, name: str, stage: Any, config: FitConfig, params: Any, writer: MetricsWriter):
-        """One supervised stage."""
+        """One supervised stage, from its beginning."""
         with Progress(config.steps, name, enabled=leads()) as progress:
 
             def log(step, metrics):
@@ -130,6 +141,8 @@ class Trainer:
         learner = self.parts.learner
         abstract = jax.eval_shape(learner.init, *params, key=self.key)
         shardings = self.parts.state_shardings(abstract)
+        if leads():
+            self.checkpoints.check_room(abstract)
         kept = self.checkpoints.restore(with_shardings(abstract, shardings))
         if kept is not None:
             _, state, notes = kept
@@ -168,7 +181,7 @@ class Trainer:
                 if stopped or step % config.checkpoint_every == 0:
                     self.checkpoint(step, state, notes)
                 if stopped:
-                    stop(step, "iteration")
+                    notice.stop(step, "iteration")
         if int(state.step) != self.checkpoints.latest_step():
             self.checkpoint(int(state.step), state, notes)
         return state, notes
@@ -265,14 +278,13 @@ def train(config: TrainConfig, run_dir: Path, env: Env | None = None) -> Result:
     """
     config.check_weights()
     config.validate(jax.device_count(), env)
-    if leads() and not (run_dir / "config.json").exists():
-        write_config(run_dir / "config.json", config)
-    trainer = Trainer(config, run_dir, env)
-    with trainer.writer() as writer:
-        tuned = trainer.tune(writer)
-        state, notes = trainer.begin(jax.tree.map(jnp.copy, tuned))
-        # Not before the checkpoints have proved to be of this configuration.
-        if leads():
-            write_config(run_dir / "config.json", config)
-        state, notes = trainer.improve(state, notes, writer)
-    return trainer.report(tuned, state, notes)
+    with own(run_dir, advice=BUSY) if leads() else nullcontext():
+        kept = KeptConfig(run_dir, config, write_config, lead=leads())
+        trainer = Trainer(config, run_dir, env)
+        trainer.accept = kept.accept
+        with trainer.writer() as writer:
+            tuned = trainer.tune(writer)
+            state, notes = trainer.begin(jax.tree.map(jnp.copy, tuned))
+            trainer.accept()
+            state, notes = trainer.improve(state, notes, writer)
+        return trainer.report(tuned, state, notes)

@@ -10,6 +10,7 @@ from loomax.cli.runs import check_kind, find_run
 from loomax.nas.evolve.config import Measure
 from loomax.runtime.config import parse_options
 from loomax.runtime.options import AtLeastOne, Bound, NotNegative, OutFolder, Positive
+from loomax.runtime.owner import own
 from loomax.runtime.places import check_folder
 
 PROG = "loomax nas search"
@@ -52,6 +53,8 @@ class Options:
     """folder; default: RUN/search/DEVICE-LATENCYms"""
     runs: str = "runs"
     """where runs live"""
+    wait: bool = False
+    """until another process that writes to --out has ended, instead of being refused"""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -72,6 +75,12 @@ def main(argv: Sequence[str]) -> None:
     name = f"{options.device}-{options.latency_ms:g}ms"
     out = Path(options.out) if options.out else run / "search" / name
     check_folder(out, "--out")
+    with own(out, wait=options.wait, advice="wait for it to end (--wait), or give another --out"):
+        search(options, evolve, oracle, run, out)
+
+
+def search(options: Options, evolve, oracle, run: Path, out: Path) -> None:
+    """Searches, and writes what was found to `out`."""
     find_table(options, oracle, str(check_kind(run, ["supernet"])["space"]))
 
     from loomax.runtime.compile import setup_cpu

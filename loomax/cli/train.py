@@ -1,14 +1,18 @@
 """loomax train: a named config, single fields changed, in a run folder of its own."""
 
 import importlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from loomax.cli.items import take_items
 from loomax.cli.runs import check_kind, check_root, is_run
+from loomax.runtime.begun import check_seed
 from loomax.runtime.config import fail, merge, parse, take_flag, take_option, unknown
 from loomax.runtime.files import check_run_name, run_directory
+from loomax.runtime.owner import BUSY, own, owner
 from loomax.runtime.places import check_folder
 
 # What is trained -> the package that has its `presets.CONFIGS` and `train.train`.
@@ -26,6 +30,7 @@ DESCRIPTION = """Trains {what} and writes everything to runs/RUN.
 --resume     go on with RUN (default: the config's newest run), with its own config unless
              --config is given; starts it when there is nothing to go on with
 --runs DIR   where runs live (default: runs)
+--wait       until another process that writes to RUN has ended, instead of being refused
 --fit SIZE   search for the form of the step with the least arithmetic whose peak is at most SIZE
              on each device, such as 2GiB, and train in that form; a run that goes on keeps the
              form that it began in"""
@@ -37,6 +42,7 @@ WHAT = {
 
 
 def run(argv: Sequence[str], prog: str) -> None:
+    words, prog_given = take_flag(argv, "--wait")[1], prog
     kind, argv = take_kind(argv, prog)
     configs = importlib.import_module(f"{KINDS[kind]}.presets").CONFIGS
     prog = prog if kind == "policy" else f"{prog} {kind}"
@@ -45,11 +51,14 @@ def run(argv: Sequence[str], prog: str) -> None:
     runs, argv = take_option(argv, "--runs", prog)
     budget, argv = take_budget(argv, prog)
     resume, argv = take_flag(argv, "--resume")
+    wait, argv = take_flag(argv, "--wait")
     chosen, rest = take_option(argv, "--config", prog)
     root = check_root(runs)
     fallback = chosen or next(iter(configs))
     named_by_hand = name is not None
     name = name or default_name(root, fallback, resume)
+    if wait:
+        return when_free(root, name, lambda: run([*words, "--name", name], prog_given))
     check_place(root, name, resume, TRAINED[kind])
     named = dict(configs)
     if resume and chosen is None and is_run(root / name):
@@ -63,7 +72,17 @@ def run(argv: Sequence[str], prog: str) -> None:
     if kind == "policy":
         config.check_weights()
     check_early(config)
+    check_seed(root / name, config.seed)
+    with own(root / name, advice=BUSY) if alone() else nullcontext():
+        start(kind, config, root / name, budget, shared=resume and named_by_hand)
 
+
+def start(kind: str, config: Any, path: Path, budget: int | None, *, shared: bool) -> None:
+    """Trains in the folder `path`.
+
+    Args:
+        shared: whether several processes would find the same folder.
+    """
     from loomax.runtime.compile import setup_cpu
     from loomax.runtime.distributed import initialize_distributed
 
@@ -72,14 +91,34 @@ def run(argv: Sequence[str], prog: str) -> None:
 
     import jax
 
-    if jax.process_count() > 1 and not (resume and named_by_hand):
+    if jax.process_count() > 1 and not shared:
         raise ValueError("several processes: give --name and --resume, so that all use one run")
 
-    if budget is not None and not is_run(root / name):
+    if budget is not None and not is_run(path):
         config = fitted(config, budget)
 
     train = importlib.import_module(f"{KINDS[kind]}.train").train
-    train(config, run_directory(root, name))
+    train(config, run_directory(path.parent, path.name))
+
+
+def alone() -> bool:
+    """Whether this is the only process of its training; of several, the first owns the run."""
+    several = os.environ.get("LOOMAX_PROCESSES", "1") != "1"
+    return not several and "," not in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def when_free(root: Path, name: str, call: Callable[[], None]) -> None:
+    """Calls once no other process writes to the run.
+
+    Raises:
+        ValueError: this is one of several processes, which would wait for each other.
+    """
+    if not alone():
+        raise ValueError("--wait is for one process: of several, only the first owns the run")
+    check_run_name(name)
+    check_folder(root / name, "--name")
+    with own(root / name, wait=True):
+        call()
 
 
 def take_budget(argv: Sequence[str], prog: str) -> tuple[int | None, list[str]]:
@@ -146,7 +185,7 @@ def check_early(config: Any) -> None:
 def default_name(root: Path, config: str, resume: bool) -> str:
     """`config`, `config-2`, ...: the first that is free, or with `resume` the last that is not."""
     number = 1
-    while is_run(root / _numbered(config, number)):
+    while is_run(path := root / _numbered(config, number)) or (not resume and owner(path)):
         number += 1
     return _numbered(config, max(number - 1, 1) if resume else number)
 

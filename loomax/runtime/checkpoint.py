@@ -3,17 +3,20 @@
 Layout of `directory/step_00000012/`, written under another name and then renamed:
     state/         the leaves of the state, by path, in Orbax's format
     meta.json      what the caller wants beside them (JSON)
-    manifest.json  shape and dtype of every leaf; size and CRC-32 of every other file
+    manifest.json  shape and dtype of every leaf; size and CRC-32 of every other file; its own
+                   CRC-32 (those of before 2026-12 have none, and are read too)
 
 Leaves are stored by their path, not by the classes that hold them, so that a state can be read
 after its classes have moved. Typed PRNG keys are stored as their words.
 """
 
+import errno
 import json
 import logging
 import re
 import shutil
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint.experimental import v1 as ocp
 
-from loomax.runtime.files import atomic_write, sync_directory
+from loomax.runtime.files import atomic_write, faults_of_disk, sync_directory
+from loomax.runtime.manifest import SEAL, Damaged, checked_manifest, checksums, sealed
 
 logger = logging.getLogger(__name__)
 
@@ -58,16 +62,21 @@ class Checkpointer:
         """
         steps = self.steps()
         for step in reversed(steps):
-            fault = _fault(self._path(step))
-            if fault is None:
+            if self._intact(step) is not None:
                 return step
-            logger.warning("%s is damaged and was refused: %s", self._path(step), fault)
         if steps:
-            raise ValueError(
-                f"all {len(steps)} checkpoints in {self.directory} are damaged: "
-                "remove the folder to start again"
-            )
+            raise ValueError(self._all_damaged(len(steps)))
         return None
+
+    def check_room(self, abstract_state: Any) -> None:
+        """Refuses to begin where the checkpoints that will stand at once do not fit on the disk.
+
+        Raises:
+            OSError: with the bytes that are needed and those that are free.
+        """
+        size = _bytes(abstract_state)
+        # While one is written, all that are kept still stand.
+        self._check_free(size * max(1, self._keep + 1 - len(self.steps())))
 
     def save(self, step: int, state: Any, meta: dict) -> None:
         """Writes `state` and `meta`; after a crash at any moment the older ones still stand.
@@ -76,6 +85,7 @@ class Checkpointer:
 
         Raises:
             ValueError: a leaf is not an array.
+            OSError: the disk is full, or broken. Nothing half-written is left.
         """
         leaves = _by_path(state)
         target, temporary = self._path(step), self.directory / f".writing_{step:08d}"
@@ -86,16 +96,18 @@ class Checkpointer:
             temporary.mkdir()
         _barrier(f"start {step}")
         stored = {path: _words(leaf) for path, leaf in leaves.items() if leaf.size}
-        if stored:
-            ocp.save(temporary / "state", stored)
-        _barrier(f"written {step}")
+        with _cleared(temporary):
+            if stored:
+                with faults_of_disk(temporary):
+                    ocp.save(temporary / "state", stored)
+            _barrier(f"written {step}")
+            if jax.process_index() == 0:
+                atomic_write(temporary / "meta.json", json.dumps(meta, indent=2))
+                described = {path: _describe(leaf) | _impl(leaf) for path, leaf in leaves.items()}
+                manifest = {"step": step, "leaves": described, "files": checksums(temporary)}
+                atomic_write(temporary / "manifest.json", json.dumps(sealed(manifest)))
         if jax.process_index() == 0:
-            atomic_write(temporary / "meta.json", json.dumps(meta, indent=2))
-            described = {path: _describe(leaf) | _impl(leaf) for path, leaf in leaves.items()}
-            manifest = {"step": step, "leaves": described, "files": _checksums(temporary)}
-            atomic_write(temporary / "manifest.json", json.dumps(manifest))
-            if target.exists():
-                shutil.rmtree(target)
+            self._remove(target)
             temporary.rename(target)
             sync_directory(self.directory)
             self._prune(step)
@@ -104,7 +116,8 @@ class Checkpointer:
     def restore(self, abstract_state: Any) -> tuple[int, Any, dict] | None:
         """The newest intact checkpoint as (step, state, meta), or None when there is none.
 
-        A damaged one is refused, said so in the log, and the one before it is tried.
+        A damaged one is refused, said so in the log, and the one before it is tried. Another
+        process may save here in the meantime.
 
         Args:
             abstract_state: pytree of arrays or jax.ShapeDtypeStruct; the result has its
@@ -114,11 +127,62 @@ class Checkpointer:
             ValueError: the checkpoint holds another structure, shape or dtype than asked for,
                 or checkpoints exist but all of them are damaged.
         """
-        step = self.latest_step()
-        if step is None:
+        tried: set[int] = set()
+        refused: Exception | None = None
+        # Listed anew each time: what was pruned while it was read has a successor by then.
+        while left := [step for step in self.steps() if step not in tried]:
+            step = left[-1]
+            tried.add(step)
+            path, manifest = self._path(step), self._intact(step)
+            if manifest is None:
+                continue
+            try:
+                state = _load(path, manifest["leaves"], abstract_state)
+                return step, state, json.loads(_text(path / "meta.json"))
+            except (OSError, ValueError) as error:
+                if self._intact(step) is None:
+                    logger.warning("%s went away while it was read: %s", path, error)
+                    continue
+                # Without a checksum of its own the manifest may be what is damaged.
+                if SEAL in manifest:
+                    raise
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        if tried:
+            raise ValueError(self._all_damaged(len(tried)))
+        return None
+
+    def _intact(self, step: int) -> dict | None:
+        """The manifest of a checkpoint; None, and a line in the log, if anything is damaged."""
+        try:
+            return checked_manifest(self._path(step))
+        except Damaged as fault:
+            logger.warning("%s is damaged and was refused: %s", self._path(step), fault)
             return None
-        path = self._path(step)
-        return step, _load(path, abstract_state), json.loads(_text(path / "meta.json"))
+
+    def _all_damaged(self, count: int) -> str:
+        return (
+            f"all {count} checkpoints in {self.directory} are damaged: "
+            "remove the folder to start again"
+        )
+
+    def _check_free(self, needed: int) -> None:
+        folder = self.directory
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            reason = f"{needed} bytes are needed for checkpoints, {free} are free"
+            raise OSError(errno.ENOSPC, reason, str(folder))
+
+    def _remove(self, target: Path) -> None:
+        """Takes a checkpoint out of sight before it is deleted, so that none is seen in part."""
+        if not target.exists():
+            return
+        hidden = target.with_name(f".writing_old_{target.name}")
+        target.rename(hidden)
+        shutil.rmtree(hidden)
 
     def _path(self, step: int) -> Path:
         return self.directory / f"step_{step:08d}"
@@ -127,12 +191,11 @@ class Checkpointer:
         past = [step for step in self.steps() if step <= newest]
         for step in self.steps():
             if step not in past[-self._keep :]:
-                shutil.rmtree(self._path(step))
+                self._remove(self._path(step))
 
 
-def _load(path: Path, abstract_state: Any) -> Any:
+def _load(path: Path, held: dict, abstract_state: Any) -> Any:
     wanted = _by_path(abstract_state)
-    held = json.loads(_text(path / "manifest.json"))["leaves"]
     _compare(path, {name: _describe(leaf) for name, leaf in wanted.items()}, held)
     targets = {name: _target(leaf) for name, leaf in wanted.items() if np.prod(leaf.shape)}
     loaded = ocp.load(path / "state", targets) if targets else {}
@@ -201,35 +264,20 @@ def _rebuild(leaf: Any, words: jax.Array, impl: str | None) -> jax.Array:
     return words if impl is None else jax.random.wrap_key_data(words, impl=impl)
 
 
-def _checksums(folder: Path) -> dict[str, list[int]]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): [path.stat().st_size, _crc(path)] for path in files}
+def _bytes(tree: Any) -> int:
+    """Of the arrays, keys as their words."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _crc(path: Path) -> int:
-    value = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(2**22):
-            value = zlib.crc32(chunk, value)
-    return value
-
-
-def _fault(folder: Path) -> str | None:
-    """What is wrong with the files of a checkpoint, or None."""
+@contextmanager
+def _cleared(folder: Path) -> Iterator[None]:
+    """Gives the space of a half-written folder back."""
     try:
-        manifest = json.loads(_text(folder / "manifest.json"))
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError) as error:
-        return f"manifest.json cannot be read ({error})"
-    for name, (size, checksum) in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes, not {size}"
-        if _crc(path) != checksum:
-            return f"{name} has changed since it was written"
-    return None
+        yield
+    except BaseException:
+        if jax.process_index() == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _text(path: Path) -> str:

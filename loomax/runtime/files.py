@@ -1,8 +1,11 @@
 """Files that are either whole or absent, and the folder of a run."""
 
+import errno
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,9 @@ from loomax.runtime.bounds import shorten
 
 # Of what a program writes and reads again; tables of latencies and plans are the longest.
 MOST_JSON = 2**28
+
+# Full, over the quota, a file over its limit, broken, not writable.
+_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def atomic_write(path: str | Path, content: str | bytes) -> None:
@@ -55,6 +61,25 @@ def read_json(path: str | Path, most: int = MOST_JSON) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from None
+
+
+@contextmanager
+def faults_of_disk(path: Path) -> Iterator[None]:
+    """Turns what libraries raise when a disk is full or broken into the OSError that it is.
+
+    Raises:
+        OSError: naming `path`.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        said = str(error)
+        number = next((number for number in _OF_DISK if os.strerror(number) in said), None)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def sync_directory(path: Path) -> None:

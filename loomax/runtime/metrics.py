@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ FILE = "metrics.jsonl"
 
 class MetricsWriter:
     """Appends to `run_dir/metrics.jsonl` and `run_dir/tensorboard/`.
+
+    Nothing is touched before the first line is written, so that a start that is refused leaves
+    everything as it was.
 
     Args:
         run_dir: the folder of the run.
@@ -37,34 +41,50 @@ class MetricsWriter:
         again: tuple[str, ...] = (),
         enabled: bool = True,
     ):
+        self._run_dir, self._enabled = Path(run_dir), enabled
+        self._new = resume_step is None
+        self._cuts = [] if resume_step is None else [(counted, resume_step)]
+        if again:
+            self._cuts.append((again, -1))
         self._file: TextIO | None = None
-        if not enabled:
-            return
-        run_dir = Path(run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        path = run_dir / FILE
-        kept = [] if resume_step is None else read(run_dir)
-        lines = [
-            json.dumps(row) + "\n"
-            for row in kept
-            if (row["step"] <= resume_step or not _holds(row, counted)) and not _holds(row, again)
-        ]
-        atomic_write(path, "".join(lines))
-        self._file = open(path, "a", encoding="utf-8")
-        purge = 0 if resume_step is None else resume_step + 1
-        self._board = tensorboardX.SummaryWriter(str(run_dir / "tensorboard"), purge_step=purge)
+
+    def cut(self, prefix: str, step: int = 0) -> None:
+        """Drops lines with metrics of `prefix` after `step`: that work begins again from there."""
+        self._cuts.append(((prefix,), step))
+        if self._file is not None:
+            # What is there may be of this process.
+            self._new = False
+            self.close()
 
     def write(self, step: int, metrics: Mapping[str, SupportsFloat], prefix: str = "") -> None:
         """Adds one line. Values that are not finite become null, which JSON can hold."""
-        if self._file is None:
+        if not self._enabled:
             return
+        file = self._file or self._open()
         values = {prefix + name: float(value) for name, value in metrics.items()}
         row = {"step": int(step), "time": time.time()}
         row |= {name: x if math.isfinite(x) else None for name, x in values.items()}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        file.write(json.dumps(row) + "\n")
+        file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, int(step))
+
+    def _open(self) -> TextIO:
+        """Drops lost lines; the curves are made again from what stays, since they cannot be cut."""
+        rows = [] if self._new else read(self._run_dir)
+        kept = [row for row in rows if not any(_lost(row, *cut) for cut in self._cuts)]
+        self._cuts = []
+        atomic_write(self._run_dir / FILE, "".join(json.dumps(row) + "\n" for row in kept))
+        board = self._run_dir / "tensorboard"
+        if board.exists():
+            shutil.rmtree(board)
+        self._board = tensorboardX.SummaryWriter(str(board))
+        for row in kept:
+            for name, value in row.items():
+                if name not in ("step", "time") and value is not None:
+                    self._board.add_scalar(name, value, row["step"], walltime=row.get("time"))
+        self._file = open(self._run_dir / FILE, "a", encoding="utf-8")
+        return self._file
 
     def close(self) -> None:
         """Flushes and closes both files."""
@@ -86,8 +106,8 @@ class MetricsWriter:
         self.close()
 
 
-def _holds(row: dict, prefixes: tuple[str, ...]) -> bool:
-    return any(name.startswith(prefixes) for name in row)
+def _lost(row: dict, prefixes: tuple[str, ...], step: int) -> bool:
+    return row["step"] > step and any(name.startswith(prefixes) for name in row)
 
 
 def read(run_dir: str | Path) -> list[dict]:
@@ -96,11 +116,14 @@ def read(run_dir: str | Path) -> list[dict]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except ValueError:
             break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
     return rows
 
 

@@ -17,6 +17,8 @@ from contextvars import ContextVar
 from pathlib import Path
 
 FILE = ".owner"
+# How the refusal of a run ends.
+BUSY = "wait for it to end (--wait), or give another --name"
 # File systems that have no locks (some network ones) answer with one of these.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 # What this thread of control owns, so that it may ask again.

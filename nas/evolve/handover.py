@@ -27,6 +27,7 @@ from loomax.nas.space.count import count
 from loomax.nas.space.space import Space
 from loomax.nas.train.evaluate import Trained, extract_network
 from loomax.runtime.files import atomic_write
+from loomax.runtime.owner import own
 
 # What logits of a reloaded network may differ by: other programs round otherwise.
 _TOLERANCE = 1e-3
@@ -87,8 +88,21 @@ def search_and_export(
         origin: of the latencies, for the journal.
 
     Raises:
-        ValueError: no network is within the window, or `out` holds another search.
+        ValueError: no network is within the window, `out` holds another search, or another process
+            searches there now.
     """
+    with own(out, advice="wait for it to end (--wait), or give another --out"):
+        return _search(trained, latency, config, out, origin, progress)
+
+
+def _search(
+    trained: Trained,
+    latency: Predictor,
+    config: SearchConfig,
+    out: Path,
+    origin: Mapping[str, object],
+    progress: bool,
+) -> Found:
     constraint = make_constraint(latency, config.latency, config.at_least)
     scores = supernet_scores(trained, config.measure)
     of = {"origin": dict(origin), "latencies": _digest(latency), "run": _digest(trained.params)}

@@ -5,6 +5,7 @@ data stood, and ends, bit for bit on one kind of machine, where an uninterrupted
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,12 @@ from loomax.nas.train.report import Result, learning_curves, write_config, write
 from loomax.nas.train.score import Scorer
 from loomax.nas.train.spaces import HIERARCHIES, space_named
 from loomax.nas.train.teacher import Teacher
+from loomax.runtime.begun import KeptConfig
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.mesh import SUBNET
 from loomax.runtime.metrics import MetricsWriter, check_finite
+from loomax.runtime.owner import BUSY, own
+from loomax.runtime.preemption import preemption
 from loomax.runtime.progress import Progress
 
 
@@ -43,6 +47,8 @@ class Trainer:
 
     def __init__(self, config: SupernetTrainConfig, run_dir: Path, source: Source):
         self.config, self.run_dir, self.source = config, run_dir, source
+        # What to do when nothing can be refused any more.
+        self.accept: Callable[[], None] = lambda: None
         self.space = space_named(config.space, source.classes)
         self.side = self.space.resolutions[-1]
         self.split = split_images(len(source), config.data)
@@ -81,6 +87,7 @@ class Trainer:
         key = jax.random.fold_in(jax.random.key(self.config.seed), 0)
         empty = empty_memory_of(self.space, self.config.sampler)
         abstract = jax.eval_shape(self.learner.draw, key=key), empty
+        self.checkpoints.check_room(abstract)
         kept = self.checkpoints.restore(abstract)
         if kept is None:
             notes = {"wall_s": 0.0, "images": self.source.fingerprint, "data": None, "loss": None}
@@ -104,7 +111,9 @@ class Trainer:
         if notes["data"] is not None:
             batches.restore(notes["data"])
         score = self.scorer("validation")
-        with Progress(config.steps - done, config.name) as progress:
+        self.accept()
+        bar = Progress(config.steps - done, config.name)
+        with bar as progress, preemption() as notice:
             for step in range(done, config.steps):
                 images = next(batches)
                 batch = self.batch(images)
@@ -123,9 +132,12 @@ class Trainer:
                     writer.write(number, found, prefix="validation/")
                     shown |= found
                 progress.update(1, **shown)
-                if last or number % config.checkpoint_every == 0:
+                stopped = not last and notice.reached(number)
+                if last or stopped or number % config.checkpoint_every == 0:
                     notes |= {"wall_s": self.wall_s, "data": batches.state()}
                     self.checkpoints.save(number, (state, memory), notes)
+                if stopped:
+                    notice.stop(number, "step")
         return state
 
     def batches(self) -> Batches:
@@ -251,15 +263,14 @@ def train(config: SupernetTrainConfig, run_dir: Path) -> Result:
             bound and fix, or the file, are named).
     """
     config.validate(jax.device_count())
-    source = open_source(config.data)
-    if config.data.source not in ("digits", "shapes"):
-        check_images(source, config.data.workers)
-    trainer = Trainer(config, run_dir, source)
-    if not (run_dir / "config.json").exists():
-        write_config(run_dir / "config.json", config)
-    with trainer.writer() as writer:
-        state, memory, notes = trainer.begin()
-        # Not before the checkpoints have proved to be of this configuration.
-        write_config(run_dir / "config.json", config)
-        state = trainer.learn(state, memory, notes, writer)
-    return trainer.report(state, notes)
+    with own(run_dir, advice=BUSY):
+        kept = KeptConfig(run_dir, config, write_config)
+        source = open_source(config.data)
+        if config.data.source not in ("digits", "shapes"):
+            check_images(source, config.data.workers)
+        trainer = Trainer(config, run_dir, source)
+        trainer.accept = kept.accept
+        with trainer.writer() as writer:
+            state, memory, notes = trainer.begin()
+            state = trainer.learn(state, memory, notes, writer)
+        return trainer.report(state, notes)

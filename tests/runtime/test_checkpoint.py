@@ -1,7 +1,10 @@
 """Checkpoints: what comes back, what is refused, and what a crash leaves."""
 
+import collections
+import errno
 import json
 import logging
+import resource
 import subprocess
 import sys
 import textwrap
@@ -11,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from orbax.checkpoint.experimental import v1 as ocp
 
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.mesh import MeshConfig, batch_sharding, make_mesh, replicated
@@ -157,7 +161,7 @@ KILLED = """
     saver = checkpoint.Checkpointer(sys.argv[1])
     saver.save(1, {"x": jnp.arange(4.0)}, {"n": 1})
     # The process dies after the arrays of the second checkpoint were written, before its rename.
-    checkpoint._checksums = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
+    checkpoint.checksums = lambda folder: os.kill(os.getpid(), signal.SIGKILL)
     saver.save(2, {"x": jnp.arange(4.0) * 2}, {"n": 2})
 """
 
@@ -185,3 +189,146 @@ def test_manifest_names_every_file(tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert set(manifest["files"]) == files - {"manifest.json"}
     assert manifest["leaves"] == {"['x']": {"shape": [3], "dtype": "float32"}}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two checkpoints of the same structure, and the bytes of the newer one's files."""
+    folder = tmp_path_factory.mktemp("two")
+    saver = Checkpointer(folder)
+    for step in (1, 2):
+        state = {"w": jnp.arange(6.0).reshape(2, 3) * step, "key": jax.random.key(step)}
+        saver.save(step, state, {"wall_s": 1.5, "n": step})
+    files = [path for path in (folder / "step_00000002").rglob("*") if path.is_file()]
+    return saver, {path: path.read_bytes() for path in sorted(files)}
+
+
+def is_right(saver):
+    """Whether what comes back is one of the checkpoints, whole; the step that it is of."""
+    step, state, meta = saver.restore({"w": jnp.zeros((2, 3)), "key": jax.random.key(0)})
+    np.testing.assert_array_equal(state["w"], np.arange(6.0).reshape(2, 3) * step)
+    assert meta == {"wall_s": 1.5, "n": step}
+    assert (jax.random.key_data(state["key"]) == jax.random.key_data(jax.random.key(step))).all()
+    return step
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_no_flipped_bit_stops_a_run_that_has_an_older_checkpoint(two, sealed):
+    saver, files = two
+    draw = np.random.default_rng(0)
+    names = sorted(files)
+    manifest = next(path for path in names if path.name == "manifest.json")
+    whole = dict(files)
+    if not sealed:
+        # As it was written before manifests had a checksum.
+        old = json.loads(files[manifest])
+        del old["crc32"]
+        whole[manifest] = json.dumps(old).encode()
+    found = []
+    manifest_only = [manifest] * 3
+    for number in range(130 if sealed else 65):
+        path = [*names, *manifest_only][number % (len(names) + 3)]
+        content = bytearray(whole[path])
+        if not content:
+            continue
+        place = int(draw.integers(len(content)))
+        content[place] ^= 1 << int(draw.integers(8))
+        path.write_bytes(bytes(content))
+        manifest.write_bytes(bytes(content) if path == manifest else whole[manifest])
+        try:
+            found.append((is_right(saver), path.name))
+        finally:
+            path.write_bytes(files[path])
+            manifest.write_bytes(files[manifest])
+    assert is_right(saver) == 2
+    # What is refused is damaged: hardly any flip leaves the meaning of a file as it was.
+    assert sum(step == 1 for step, _ in found) > 0.9 * len(found) > 50
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "null",
+        "[]",
+        "7",
+        '"text"',
+        "{}",
+        '{"step": 2, "leaves": [], "files": {}}',
+        '{"step": 2, "leaves": {"x": 3}, "files": {}}',
+        '{"step": 2, "leaves": {"x": {"shape": "ab", "dtype": "float32"}}, "files": {}}',
+        '{"step": 2, "leaves": {}, "files": []}',
+        '{"step": 2, "leaves": {}, "files": {"meta.json": 5}}',
+        '{"step": 2, "leaves": {}, "files": {"meta.json": [1]}}',
+        '{"step": 2, "leaves": {}, "files": {"../../x": [1, 2]}}',
+        '{"step": 2, "leaves": {}, "files": {}, "crc32": 0}',
+        "[" * 100_000,
+    ],
+)
+def test_a_manifest_that_is_valid_but_wrong_is_damage(two, content, caplog):
+    saver, files = two
+    manifest = next(path for path in files if path.name == "manifest.json")
+    manifest.write_text(content)
+    try:
+        assert is_right(saver) == 1
+        assert "step_00000002 is damaged and was refused" in caplog.text
+    finally:
+        manifest.write_bytes(files[manifest])
+
+
+def test_checkpoints_without_a_checksum_of_the_manifest_are_read(two):
+    saver, files = two
+    manifest = next(path for path in files if path.name == "manifest.json")
+    old = json.loads(files[manifest])
+    assert old.pop("crc32") > 0
+    manifest.write_text(json.dumps(old))
+    try:
+        assert is_right(saver) == 2
+    finally:
+        manifest.write_bytes(files[manifest])
+
+
+def test_another_model_is_told_even_beside_an_older_checkpoint(two):
+    with pytest.raises(ValueError, match="is of another model"):
+        two[0].restore({"w": jnp.zeros((2, 4)), "key": jax.random.key(0)})
+
+
+def test_a_checkpoint_that_is_pruned_while_it_is_read_has_a_successor(tmp_path, monkeypatch):
+    saver = Checkpointer(tmp_path, keep=1)
+    saver.save(1, {"x": jnp.float32(1)}, {})
+    load = ocp.load
+
+    def slow(*given):
+        if saver.steps() == [1]:
+            saver.save(2, {"x": jnp.float32(2)}, {})
+        return load(*given)
+
+    monkeypatch.setattr("loomax.runtime.checkpoint.ocp.load", slow)
+    step, state, _ = Checkpointer(tmp_path).restore({"x": jnp.float32(0)})
+    assert (step, float(state["x"])) == (2, 2.0)
+
+
+def test_a_disk_without_room_is_told_before_the_work(tmp_path, monkeypatch):
+    saver = Checkpointer(tmp_path / "checkpoints", keep=2)
+    state = {"x": jax.ShapeDtypeStruct((1000,), jnp.float32)}
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 12_000))
+    saver.check_room(state)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 11_999))
+    with pytest.raises(OSError, match="12000 bytes are needed for checkpoints, 11999 are free"):
+        saver.check_room(state)
+
+
+def test_a_file_over_the_limit_leaves_nothing_half_written(tmp_path):
+    saver = Checkpointer(tmp_path)
+    saver.save(1, {"x": jnp.zeros(8)}, {})
+    big = {"x": jnp.asarray(np.random.default_rng(0).random(2**18, np.float32))}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            saver.save(2, big, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+    assert saver.restore({"x": jnp.zeros(8)})[0] == 1

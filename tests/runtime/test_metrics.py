@@ -49,8 +49,41 @@ def test_resume_keeps_metrics_that_count_other_steps(tmp_path):
         writer.write(100, {"loss": 1.0}, prefix="sft/")
         for step in (2, 4):
             writer.write(step, {"loss": 1.0}, prefix="rl/")
-    with MetricsWriter(tmp_path, resume_step=2, counted=("rl/",)):
-        assert [row["step"] for row in read(tmp_path)] == [100, 2]
+    with MetricsWriter(tmp_path, resume_step=2, counted=("rl/",)) as writer:
+        writer.write(3, {"loss": 2.0}, prefix="rl/")
+    assert [row["step"] for row in read(tmp_path)] == [100, 2, 3]
+    # The curves have the same rows, those of other stages included, and none twice.
+    assert [step for step, _, _ in scalars(tmp_path)] == [100, 2, 3]
+
+
+def test_a_stage_that_begins_again_cuts_its_own_rows(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        for step in (10, 20):
+            writer.write(step, {"loss": 1.0}, prefix="ground/")
+        writer.write(10, {"loss": 1.0}, prefix="sft/")
+    with MetricsWriter(tmp_path, 0, counted=("rl/",)) as writer:
+        writer.cut("sft/")
+        writer.write(10, {"loss": 2.0}, prefix="sft/")
+        writer.write(20, {"loss": 3.0}, prefix="sft/")
+        writer.cut("sft/", step=10)
+        writer.write(20, {"loss": 4.0}, prefix="sft/")
+    rows = read(tmp_path)
+    assert [row["step"] for row in rows] == [10, 20, 10, 20]
+    assert [row.get("sft/loss") for row in rows] == [None, None, 2.0, 4.0]
+    assert [value for _, _, value in scalars(tmp_path)] == [1.0, 1.0, 2.0, 4.0]
+
+
+def test_nothing_is_touched_before_the_first_line(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(1, {"x": 1})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for step in (None, 0):
+        with MetricsWriter(tmp_path, step) as writer:
+            writer.cut("x")
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+    assert not (tmp_path / "new").exists() and MetricsWriter(tmp_path / "new").close() is None
+    assert not (tmp_path / "new").exists()
 
 
 def test_resume_drops_what_is_written_once_more(tmp_path):
@@ -66,8 +99,15 @@ def test_resume_drops_what_is_written_once_more(tmp_path):
 def test_a_fresh_run_starts_a_new_file(tmp_path):
     with MetricsWriter(tmp_path) as writer:
         writer.write(1, {"x": 1})
-    with MetricsWriter(tmp_path):
-        assert read(tmp_path) == []
+    with MetricsWriter(tmp_path) as writer:
+        writer.write(1, {"x": 2})
+    assert [row["x"] for row in read(tmp_path)] == [2]
+
+
+@pytest.mark.parametrize("junk", ["[1]", "7", '{"x": 1}', '{"step": "2"}', '{"step": 2, "x'])
+def test_lines_that_are_no_rows_end_the_record(tmp_path, junk):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "x": 1}\n' + junk + "\n")
+    assert read(tmp_path) == [{"step": 1, "x": 1}]
 
 
 def test_lines_can_be_read_while_the_run_goes_on(tmp_path):

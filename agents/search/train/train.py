@@ -4,6 +4,7 @@ A killed run goes on from its last checkpoint and ends, bit for bit on one kind 
 an uninterrupted run would have ended.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import jax
@@ -18,7 +19,9 @@ from loomax.agents.search.train.grpo.trainer import GRPOTrainer
 from loomax.agents.search.train.report import Result, exact_matches, report, write_config
 from loomax.agents.search.train.trainer import ExpertTrainer, WorldTrainer
 from loomax.models.lm import count, safetensors, shapes
+from loomax.runtime.begun import KeptConfig
 from loomax.runtime.distributed import leads, say
+from loomax.runtime.owner import BUSY, own
 
 
 def train(config: RunConfig, run_dir: Path, mesh: Mesh | None = None) -> Result:
@@ -28,20 +31,26 @@ def train(config: RunConfig, run_dir: Path, mesh: Mesh | None = None) -> Result:
         ValueError: if the configuration is inconsistent (value, bound and fix are named).
     """
     config.validate(jax.device_count() if mesh is None else mesh.size)
+    with own(run_dir, advice=BUSY) if leads() else nullcontext():
+        return owned(config, run_dir, mesh)
+
+
+def owned(config: RunConfig, run_dir: Path, mesh: Mesh | None) -> Result:
+    """`train` in a folder that is this process's own."""
+    kept = KeptConfig(run_dir, config, write_config, lead=leads())
     trainer = trainer_of(config, run_dir, mesh)
-    if leads() and not (run_dir / "config.json").exists():
-        write_config(run_dir / "config.json", config)
+    trainer.accept = kept.accept
     with trainer.writer() as writer:
         state, notes = trainer.begin()
-        # Not before the checkpoints have proved to be of this configuration.
-        if leads():
-            write_config(run_dir / "config.json", config)
         state = trainer.learn(state, notes, writer)
+        trainer.accept()
         params, steps = gathered(state.params), int(state.step)
         if leads():
             searcher = Searcher(trained_model(config), params, config.world.sizes)
             safetensors.save(run_dir / "model.safetensors", searcher.model, params)
             marks = examine(searcher, trainer.world, config.exam)
+            # A run that had ended, or was killed here, is examined again.
+            writer.cut("heldout/", steps - 1)
             writer.write(steps, exact_matches(marks), prefix="heldout/")
             result = make_result(config, trainer, steps, notes, marks)
             say("\n" + report(run_dir, result))

@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import shutil
+import signal
+import threading
 from dataclasses import replace
 
 import jax
@@ -17,6 +21,7 @@ from loomax.models.lm import safetensors
 from loomax.runtime.checkpoint import Checkpointer
 from loomax.runtime.mesh import MeshConfig, make_mesh
 from loomax.runtime.metrics import MetricsWriter, read
+from loomax.runtime.owner import Busy, own
 
 
 class Killed(BaseException):
@@ -164,3 +169,78 @@ def test_small_helpers():
     assert [due(step, 3) for step in range(1, 7)] == [False, False, True] * 2
     assert not due(4, 0)
     assert Speed().metrics() == {}
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(finished, debug, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(run / "checkpoints" / "step_00000004")
+    before = files_of(run)
+    longer = replace(debug.stages[1], length=16), replace(debug.stages[0], length=8)
+    for config, message in (
+        (replace(debug, seed=7), "was begun with seed 0, not 7"),
+        (replace(debug, stages=(longer[1], debug.stages[1])), "go on with the same lengths"),
+        (replace(debug, model=replace(debug.model, width=2 * debug.model.width)), "another model"),
+        (replace(debug, data=replace(debug.data, held_out=0.5)), "documents of .* have changed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(config, run)
+        assert files_of(run) == before
+    assert train(debug, run).steps == 4
+
+
+def files_of(run):
+    """What a run holds, but for the file of its owner."""
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    return {path: content for path, content in files.items() if path.name != ".owner"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_notice_saves_and_stops(debug, tmp_path, monkeypatch, capsys, number, code):
+    class Told(MetricsWriter):
+        def write(self, step, metrics, prefix=""):
+            super().write(step, metrics, prefix)
+            if (prefix, step) == ("train/", 1):
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(job, "MetricsWriter", Told)
+    with pytest.raises(SystemExit) as stop:
+        train(debug, tmp_path / "run")
+    assert stop.value.code == code
+    how = {130: "Ctrl-C", 143: "SIGTERM"}[code]
+    assert f"stopped by {how} after step 1, which is saved: --resume" in capsys.readouterr().out
+    assert Checkpointer(tmp_path / "run" / "checkpoints").steps() == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait(debug, tmp_path, monkeypatch):
+    class Told(MetricsWriter):
+        def write(self, step, metrics, prefix=""):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(job, "MetricsWriter", Told)
+    with pytest.raises(KeyboardInterrupt):
+        train(debug, tmp_path / "run")
+    assert Checkpointer(tmp_path / "run" / "checkpoints").steps() == []
+
+
+def test_a_run_in_use_is_refused_and_left_alone(finished, debug, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    before, found = files_of(run), []
+    holding, done = threading.Event(), threading.Event()
+
+    def hold():
+        with own(run):
+            holding.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert holding.wait(60)
+        with pytest.raises(Busy, match=f"in use by process {os.getpid()}: .*--wait"):
+            found.append(train(debug, run))
+    finally:
+        done.set()
+        thread.join()
+    assert files_of(run) == before and found == []

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -165,3 +166,46 @@ def test_training_stops_after_two_good_scores_in_a_row(finished, monkeypatch, ca
         streaks.append(notes["streak"])
     assert streaks == [0, 1, 1, 2, 2, 0, 0, 1, 1, 2]
     assert "iteration 10:  90.0 %" in capsys.readouterr().out
+
+
+def files_of(run):
+    """What a run holds, but for the file of its owner."""
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    return {path: content for path, content in files.items() if path.name != ".owner"}
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(finished, tmp_path):
+    run_dir, config, _ = finished
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    before = files_of(run)
+    wider = dataclasses.replace(config.policy, width=2 * config.policy.width)
+    rollout = dataclasses.replace(config.rl.rollout, envs=2 * config.rl.rollout.envs)
+    more = dataclasses.replace(config.rl, rollout=rollout)
+    for other, message in (
+        (dataclasses.replace(config, seed=7), "was begun with seed 0, not 7"),
+        (dataclasses.replace(config, policy=wider), "another model"),
+        # The supervised stages fit, the state of the environments does not.
+        (dataclasses.replace(config, rl=more), "another model"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(other, run)
+        assert files_of(run) == before
+    train(config, run)
+    same_end(run, run_dir, config)
+
+
+def test_ctrl_c_saves_the_iteration(finished, tmp_path, monkeypatch, capsys):
+    run_dir, config, _ = finished
+
+    class Told(MetricsWriter):
+        def write(self, step, metrics, prefix=""):
+            super().write(step, metrics, prefix)
+            if (prefix, step) == ("rl/", 1):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr("loomax.agents.rl.train.MetricsWriter", Told)
+        train(config, tmp_path / "run")
+    assert stop.value.code == 130
+    assert "stopped by Ctrl-C after iteration 1, which is saved" in capsys.readouterr().out
+    assert Checkpointer(tmp_path / "run" / "checkpoints" / "rl").steps() == [1]

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -73,6 +76,47 @@ def test_a_stopped_run_ends_where_the_whole_one_does(whole, tmp_path):
         for folder in (tmp_path, run)
     ]
     assert any("scores" in name for name in memories[0]) and memories[0] == memories[1]
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(whole, tmp_path):
+    run = shutil.copytree(whole[0], tmp_path / "run")
+    shutil.rmtree(run / "checkpoints" / "step_00000004")
+    before = files_of(run)
+    for config, message in (
+        (dataclasses.replace(DEBUG, seed=7), "was begun with seed 0, not 7"),
+        (
+            dataclasses.replace(DEBUG, data=dataclasses.replace(DEBUG.data, batch=10**6)),
+            "batch",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(config, run)
+        assert files_of(run) == before
+    assert train(DEBUG, run).loss == whole[1].loss
+
+
+def files_of(run):
+    """What a run holds, but for the file of its owner."""
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    return {path: content for path, content in files.items() if path.name != ".owner"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_notice_saves_and_stops(whole, tmp_path, monkeypatch, capsys, number, code):
+    from loomax.nas.train import train as module
+
+    class Told(module.MetricsWriter):
+        def write(self, step, metrics, prefix=""):
+            super().write(step, metrics, prefix)
+            if (prefix, step) == ("train/", 1):
+                os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.setattr(module, "MetricsWriter", Told)
+        train(DEBUG, tmp_path)
+    assert stop.value.code == code
+    assert "after step 1, which is saved: --resume goes on" in capsys.readouterr().out
+    assert train(DEBUG, tmp_path).loss == whole[1].loss
 
 
 def test_another_configuration_cannot_go_on(whole):

@@ -13,7 +13,7 @@ from loomax.agents.search.train.grpo.learner import GRPOLearner, Rollouts
 from loomax.agents.search.train.grpo.play import Game, play
 from loomax.agents.search.train.trainer import WorldTrainer
 from loomax.runtime.metrics import MetricsWriter, check_finite
-from loomax.runtime.preemption import preemption, stop
+from loomax.runtime.preemption import preemption
 from loomax.runtime.progress import Progress
 
 SHOWN = ("reward", "exact_match")
@@ -32,6 +32,7 @@ class GRPOTrainer(WorldTrainer[SearcherGRPOConfig]):
             out_shardings=(self.learner.state_shardings(state), self.whole),
         )
         retriever = world_index(self.world)
+        self.accept()
         with Progress(config.steps - done, config.name) as progress, preemption() as notice:
             for step in range(done + 1, config.steps + 1):
                 start = time.monotonic()
@@ -49,7 +50,7 @@ class GRPOTrainer(WorldTrainer[SearcherGRPOConfig]):
                 if last or stopped or due(step, config.checkpoint_every):
                     self.checkpoints.save(step, state, notes | {"wall_s": self.wall_s})
                 if stopped:
-                    stop(step, "step")
+                    notice.stop(step, "step")
         return state
 
     def remember(self, game: Game, shown: dict[str, float], notes: dict) -> None:

@@ -77,3 +77,26 @@ def test_runs_of_other_kinds_are_refused(tmp_path):
     assert not is_searcher(tmp_path)
     with pytest.raises(ValueError, match="is no run of `loomax train search`"):
         read_config(tmp_path)
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(finished, debug, mesh, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    world = replace(debug.world, seed=debug.world.seed + 1)
+    for config, message in (
+        (replace(debug, seed=7), "was begun with seed 0, not 7"),
+        (replace(debug, world=world), "have changed since step 6"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            job.train(config, run, mesh)
+        now = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+        assert {path: now[path] for path in before if path.name != ".owner"} == {
+            path: content for path, content in before.items() if path.name != ".owner"
+        }
+
+
+def test_an_ended_run_is_examined_again_without_a_second_row(finished, debug, mesh, tmp_path):
+    run = shutil.copytree(finished[0], tmp_path / "run")
+    job.train(debug, run, mesh)
+    rows = [row for row in read(run) if "heldout/mixture_exact_match" in row]
+    assert len(rows) == 1 and len(read(run)) == len(read(finished[0]))
