@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
 import types
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ import pytest
 import loomax
 from loomax.cli import bench, main, train
 from loomax.runtime.axes import MeshConfig
+from loomax.runtime.owner import own
 
 
 @dataclass(frozen=True)
@@ -86,21 +88,76 @@ def test_train_overrides_nested_fields(calls):
 def test_runs_are_numbered_and_the_newest_is_resumed(calls):
     for _ in range(2):
         main.main(["train", "--config", "full", "--seed", "5"])
-    main.main(["train", "--config", "full", "--seed", "6", "--resume"])
+    main.main("train --config full --seed 5 --optimiser.lr 0.25 --resume".split())
     main.main(["train", "--config", "full"])
     made = [call for call in calls if call != "setup"]
     assert [(call[1].seed, call[2]) for call in made] == [
         (5, "full"),
         (5, "full-2"),
-        (6, "full-2"),
+        (5, "full-2"),
         (0, "full-3"),
     ]
+    assert made[2][1].optimiser == Optimiser(0.25)
 
 
 def test_a_named_run_is_resumed_with_its_own_config(calls):
     main.main("train --config full --optimiser.lr 0.5 --name mine".split())
-    main.main("train --resume --name mine --seed 9".split())
-    assert calls[-1] == ("train", Config("full", Optimiser(0.5), 9), "mine")
+    main.main("train --resume --name mine --optimiser.lr 0.25".split())
+    assert calls[-1] == ("train", Config("full", Optimiser(0.25)), "mine")
+
+
+def test_a_run_keeps_its_seed(calls, capsys, tmp_path):
+    main.main("train --config full --optimiser.lr 0.5 --name mine".split())
+    before = (tmp_path / "runs" / "mine" / "config.json").read_bytes()
+    assert "runs/mine was begun with seed 0, not 7: leave --seed out" in error(
+        capsys, *"train --resume --name mine --seed 7".split()
+    )
+    assert (tmp_path / "runs" / "mine" / "config.json").read_bytes() == before
+    main.main("train --resume --name mine".split())
+    assert calls[-1] == ("train", Config("full", Optimiser(0.5)), "mine")
+
+
+HOLD = """
+import sys
+from loomax.runtime.owner import own
+with own("runs/mine"):
+    print("mine", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def busy(calls):
+    """Another process that writes to runs/mine."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLD], text=True, **pipes) as process:
+        assert process.stdout.readline() == "mine\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("verb", ["train", "train --resume"])
+def test_a_run_in_use_is_refused_at_once(busy, calls, capsys, verb, tmp_path):
+    said = error(capsys, *f"{verb} --name mine".split())
+    assert f"runs/mine is in use by process {busy.pid}: wait for it to end (--wait)" in said
+    assert calls == [] and not (tmp_path / "runs" / "mine" / "config.json").exists()
+
+
+def test_a_run_in_use_is_waited_for(busy, calls):
+    threading.Timer(0.3, busy.kill).start()
+    main.main("train --name mine --config full --seed 3 --wait".split())
+    assert calls == ["setup", ("train", dataclasses.replace(CONFIGS["full"], seed=3), "mine")]
+
+
+def test_a_number_is_not_given_to_two_runs(calls):
+    with own("runs/quick"):
+        main.main(["train"])
+    assert calls[-1][-1] == "quick-2"
+
+
+def test_several_processes_do_not_wait(calls, capsys, monkeypatch):
+    monkeypatch.setenv("LOOMAX_PROCESSES", "2")
+    assert "--wait is for one process" in error(capsys, *"train --name mine --wait".split())
 
 
 def test_resume_starts_what_does_not_exist(calls):
