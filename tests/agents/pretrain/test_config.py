@@ -50,7 +50,7 @@ REFUSED = [
     ("stages.0.lr", math.nan, "stages.0.lr is nan; it must be above 0 and finite"),
     ("stages.1.theta", math.inf, "stages.1.theta is inf; it must be at least 0 and finite"),
     ("score.every", -2, "score.every is -2; it must be at least 0"),
-    ("seed", 10**20, "seed is 100000000000000000000; it must lie in 0..2^63 - 1"),
+    ("seed", 10**20, "seed is 100000000000000000000: give 0 to"),
     ("optimiser.clip_norm", 0.0, "optimiser.clip_norm is 0.0; it must be above 0"),
     ("log_every", 0, "log_every is 0; it must be at least 1"),
     ("checkpoint_every", 0, "checkpoint_every is 0; it must be at least 1"),
