@@ -13,9 +13,9 @@ from loomax.runtime.options import AtLeastOne, Bound, NotNegative
 DESCRIPTION = """Starts one training in several processes.
 
   loomax launch --processes 2 -- train lm --config lm-debug --name x --resume
-  loomax launch --hosts tpu-0 tpu-1 -- train --config pi0-tabletop --name x --resume
+  loomax launch --hosts tpu-0 tpu-1 -- train lm --config yoco-3b --name x --resume
   loomax launch --jobset x --topology v5e:4x4 --image IMAGE \\
-      -- train --config pi0-tabletop --name x --resume --runs /runs > x.yaml
+      -- train lm --config yoco-3b --name x --resume --runs /runs > x.yaml
 
 Without --hosts and --jobset the processes run on this machine. When one fails, all stop, and with
 --restarts all start again and go on from the last checkpoint. SIGTERM reaches all: they save and
