@@ -14,7 +14,10 @@ WORKERS ?= 2
 DONE := $(VENV)/done
 # Python 3.11 has the oldest JAX that is supported, 3.12 and later the newest.
 NEWEST ?= $(firstword $(foreach python,python3.14 python3.13 python3.12,\
-    $(shell $(python) -c "print('$(python)')" 2>/dev/null)))
+    $(shell $(python) -c "print('$(python)')" 2>/dev/null)) $(lastword $(sort $(ELSEWHERE))))
+# Those of pyenv and of uv need not be on the PATH.
+ELSEWHERE = $(wildcard $(foreach folder,.pyenv/versions/ .local/share/uv/python/cpython-,\
+    $(HOME)/$(folder)3.1[2-4].*/bin/python3))
 
 .PHONY: train test test-newest lint mutants clean
 .DELETE_ON_ERROR:
@@ -26,7 +29,7 @@ test: $(DONE)/setup
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-newest:
-	@test -n "$(NEWEST)" || { echo "no Python 3.12 or later on the PATH: give one, NEWEST=/path/to/python3.13" >&2; exit 2; }
+	@test -n "$(NEWEST)" || { echo "no Python 3.12 or later is here: give one, NEWEST=/path/to/python3.13" >&2; exit 2; }
 	$(MAKE) test VENV=.venv-newest PYTHON=$(NEWEST)
 
 lint: $(DONE)/setup
