@@ -26,7 +26,7 @@ stop with exit code 143."""
 class LaunchOptions:
     """Where the processes run."""
 
-    processes: AtLeastOne = 1
+    processes: Annotated[int, Bound(1, 1024)] = 1
     """on this machine"""
     hosts: tuple[str, ...] = ()
     """one process on each of these, by ssh; the first one coordinates"""
@@ -56,6 +56,9 @@ class LaunchOptions:
     """with --jobset: of Kubernetes"""
 
 
+_UNSET = LaunchOptions()
+
+
 def run(argv: Sequence[str], prog: str) -> None:
     argv = list(argv)
     split = argv.index("--") if "--" in argv else len(argv)
@@ -73,6 +76,13 @@ def run(argv: Sequence[str], prog: str) -> None:
     raise SystemExit(start(options, command))
 
 
+# Options that only one way to start reads.
+READ_BY = {
+    "hosts": ("folder", "program", "ssh"),
+    "jobset": ("topology", "image", "slices", "volume", "service_account"),
+}
+
+
 def check_options(options: LaunchOptions, prog: str) -> None:
     """Refuses values and combinations that would fail later, or never be used."""
     if options.hosts and options.jobset is not None:
@@ -83,6 +93,10 @@ def check_options(options: LaunchOptions, prog: str) -> None:
             f"--processes {options.processes} is for this machine and --hosts for others, with one "
             "process on each: give one of them",
         )
+    for way, names in READ_BY.items():
+        for name in names:
+            if not getattr(options, way) and getattr(options, name) != getattr(_UNSET, name):
+                fail(prog, f"--{name.replace('_', '-')} is read with --{way} only: add that")
 
 
 def check_command(command: Sequence[str], shared: bool, prog: str) -> None:

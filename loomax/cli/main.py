@@ -1,14 +1,20 @@
 """`loomax VERB ...`: finds the verb and turns errors of use into one line. Imports no JAX."""
 
+import _thread
 import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from loomax import __version__
 from loomax.cli.faults import explain
 from loomax.runtime.config import USAGE_ERROR, fail, unknown
+
+# Seconds that threads of libraries have to end after a fault; some wait for ever for work that
+# was broken off, such as those of a checkpoint that was being written.
+LAST_S = 5.0
 
 VERBS = {
     "train": "train a policy, or `train lm`; a killed run goes on with --resume",
@@ -31,10 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     full disk; 130 after Ctrl-C; 143 after SIGTERM. All but 0 come with one line on stderr. Whatever
     else is raised is a defect, and keeps its traceback.
     """
+    of_program = argv is None
     argv = list(sys.argv[1:] if argv is None else argv)
     prog = f"loomax {argv[0]}" if argv and argv[0] in VERBS else "loomax"
     try:
-        code = _run(argv, prog)
+        with _ctrl_c_arrives():
+            code = _run(argv, prog)
         sys.stdout.flush()
         return code
     except (Exception, KeyboardInterrupt) as error:
@@ -43,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         line, code = known
         _silence_stdout()
+        if of_program:
+            _end_within(LAST_S, code)
         if not line:
             raise SystemExit(code) from None
         fail(prog, line, code)
@@ -60,6 +70,34 @@ def _run(argv: list[str], prog: str) -> int:
         fail(prog, unknown("verb", verb, VERBS))
     importlib.import_module(f"loomax.cli.{verb}").run(rest, prog)
     return 0
+
+
+@contextlib.contextmanager
+def _ctrl_c_arrives() -> Iterator[None]:
+    """A Ctrl-C that fell into a callback, of which Python drops exceptions, comes once more."""
+    before = sys.unraisablehook
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        if dropped.exc_type is KeyboardInterrupt:
+            # Not here: this is such a callback, too.
+            again = threading.Timer(0.05, _thread.interrupt_main)
+            again.daemon = True
+            again.start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _end_within(seconds: float, code: int) -> None:
+    """Ends this process after some time, whatever still runs in it."""
+    timer = threading.Timer(seconds, os._exit, [code])
+    timer.daemon = True
+    timer.start()
 
 
 def _silence_stdout() -> None:

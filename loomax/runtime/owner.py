@@ -54,7 +54,12 @@ def own(
         return
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _take(folder, wait, advice)
+    try:
+        descriptor = _take(folder, wait, advice)
+    except OSError:
+        if new:
+            _remove_if_empty(folder)
+        raise
     _OPEN.add(descriptor)
     token = _OWNED.set(_OWNED.get() | {folder})
     try:
@@ -100,13 +105,20 @@ def _take(folder: Path, wait: bool, advice: str) -> int:
             # The one who held it may have removed the file, and a third may hold the new one.
             if _is_at(path, descriptor):
                 said = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, said.encode(), 0)
+                _say(path, descriptor, said)
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _say(path: Path, descriptor: int, said: str) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, said.encode(), 0)
+    except OSError as error:  # such as a full disk; by descriptor it does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _lock(descriptor: int, wait: bool) -> bool:

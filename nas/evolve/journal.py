@@ -136,4 +136,8 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
         read = json.loads(line)
         return Entry(read["split"], from_json(json.dumps(read["arch"])), float(read["score"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: line {number} is damaged ({error}): remove it") from error
+        # Without this line alone the next one would not be what the search asks for.
+        raise ValueError(
+            f"{path}: line {number} is damaged ({error}): keep the {number - 1} lines before it"
+            f" (head -n {number - 1}), or give another --out"
+        ) from error

@@ -106,3 +106,46 @@ def test_parts_and_needs_of_benchmarks_are_read_without_running_them(tmp_path):
 
 def names():
     return benchmarks(ROOT)
+
+
+# As a program: a verb whose library left a thread that waits for ever.
+HANGING = """
+import sys, threading, types
+from loomax.cli import main
+def run(argv, prog):
+    threading.Thread(target=threading.Event().wait).start()
+    raise KeyboardInterrupt
+verb = types.ModuleType("loomax.cli.train")
+verb.run = run
+sys.modules["loomax.cli.train"] = verb
+main.LAST_S = 0.5
+sys.argv = ["loomax", "train"]
+main.main()
+"""
+# Ctrl-C while the garbage collector runs a library's callback.
+SWALLOWED = """
+import gc, signal, sys, time, types
+from loomax.cli import main
+def callback(phase, info):
+    gc.callbacks.clear()
+    signal.raise_signal(signal.SIGINT)
+def run(argv, prog):
+    gc.callbacks[:] = [callback]
+    gc.collect()
+    for _ in range(300):
+        time.sleep(0.1)
+verb = types.ModuleType("loomax.cli.train")
+verb.run = run
+sys.modules["loomax.cli.train"] = verb
+sys.argv = ["loomax", "train"]
+main.main()
+"""
+
+
+@pytest.mark.parametrize("program", [HANGING, SWALLOWED], ids=["hanging", "swallowed"])
+def test_ctrl_c_ends_a_program_whatever_libraries_do(program):
+    """Without the mend the first waits for ever, and the second ends with 0."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (130, "loomax train: interrupted\n")

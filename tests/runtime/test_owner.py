@@ -1,5 +1,6 @@
 """The owner of a folder: one process, refused or waited for by others, gone with its death."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -144,3 +145,13 @@ def test_nobody_is_inside_with_another(tmp_path):
         worker.join(120)
     assert (tmp_path / "count").read_text() == "150"
     assert owner(tmp_path) is None and (tmp_path / FILE).exists()
+
+
+def test_a_full_disk_names_the_place_and_leaves_no_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(OSError, match=r"run/\.owner") as fault, own(tmp_path / "run"):
+        pass
+    assert fault.value.errno == errno.ENOSPC and not (tmp_path / "run").exists()

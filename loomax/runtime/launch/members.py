@@ -58,10 +58,14 @@ def ssh_members(
         program: loomax there.
 
     Raises:
-        ValueError: no hosts, or one of them twice.
+        ValueError: no hosts, one of them twice, or a word that is no host.
     """
     if not hosts or len(set(hosts)) != len(hosts):
         raise ValueError(f"--hosts is {' '.join(hosts)!r}: name each host once")
+    for host in hosts:
+        # ssh would take a word with a dash for an option.
+        if not host or host.startswith("-") or len(host.split()) != 1:
+            raise ValueError(f"--hosts has {host!r}: give names or addresses, or USER@HOST")
     where = f"{hosts[0].rpartition('@')[2]}:{port}"
     members = []
     for process, host in enumerate(hosts):

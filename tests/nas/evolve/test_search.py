@@ -128,6 +128,17 @@ def test_the_winner_is_picked_before_the_test(constraint, judge, tmp_path):
     assert read[0] == {"seed": 3} and [row["split"] for row in read[1:]] == splits
 
 
+def test_the_advice_on_a_damaged_line_leads_on(constraint, judge, tmp_path):
+    path = tmp_path / "log.jsonl"
+    expected = journaled(path, constraint, judge(space := constraint.latency.space))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:6], b"x" + lines[6], *lines[7:]]))
+    with pytest.raises(ValueError, match="line 7 is damaged .* keep the 6 lines before it"):
+        journaled(path, constraint, judge(space))
+    path.write_bytes(b"".join(lines[:6]))
+    assert journaled(path, constraint, judge(space)) == expected
+
+
 def test_journals_of_something_else_are_refused(constraint, judge, tmp_path):
     path, space = tmp_path / "log.jsonl", constraint.latency.space
     journaled(path, constraint, judge(space))
