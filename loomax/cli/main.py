@@ -3,14 +3,22 @@
 import _thread
 import contextlib
 import importlib
+import io
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from loomax import __version__
 from loomax.cli.faults import explain
 from loomax.runtime.config import USAGE_ERROR, fail, unknown
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+# Set for the members of a group, by `loomax.runtime.launch.group`.
+LAUNCHED = "LOOMAX_LAUNCHED"
 
 # Seconds that threads of libraries have to end after a fault; some wait for ever for work that
 # was broken off, such as those of a checkpoint that was being written.
@@ -38,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else is raised is a defect, and keeps its traceback.
     """
     of_program = argv is None
+    if of_program and os.environ.get(LAUNCHED):
+        sys.stdout, sys.stderr = (_lasting(number) for number in (1, 2))
     argv = list(sys.argv[1:] if argv is None else argv)
     prog = f"loomax {argv[0]}" if argv and argv[0] in VERBS else "loomax"
     try:
@@ -70,6 +80,24 @@ def _run(argv: list[str], prog: str) -> int:
         fail(prog, unknown("verb", verb, VERBS))
     importlib.import_module(f"loomax.cli.{verb}").run(rest, prog)
     return 0
+
+
+class _Lasting(io.FileIO):
+    """A pipe that takes what is written also when its reader is gone."""
+
+    def write(self, data: "ReadableBuffer") -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(memoryview(data).cast("B"))
+
+
+def _lasting(descriptor: int) -> io.TextIOWrapper:
+    """Members of a group save and stop when `loomax launch`, which reads them, is killed."""
+    raw = _Lasting(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), errors="backslashreplace", line_buffering=True, write_through=True
+    )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Which faults are one line with an exit code, and which keep their traceback."""
 
 import errno
+import os
 import subprocess
 import sys
 import types
@@ -149,3 +150,32 @@ def test_ctrl_c_ends_a_program_whatever_libraries_do(program):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (130, "loomax train: interrupted\n")
+
+
+# A member of a group whose launcher, and with it the reader of its pipe, is gone.
+ORPHAN = """
+import sys, types
+from loomax.cli import main
+def run(argv, prog):
+    sys.stdin.read()
+    print("step 1", flush=True)
+    open(argv[0], "w").write("saved")
+    print("stopped", flush=True)
+verb = types.ModuleType("loomax.cli.train")
+verb.run = run
+sys.modules["loomax.cli.train"] = verb
+raise SystemExit(main.main())
+"""
+
+
+def test_a_member_saves_though_nobody_reads_it_any_more(tmp_path):
+    member = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, "train", str(tmp_path / "file")],
+        env=os.environ | {main.LAUNCHED: "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    member.stdout.close()
+    member.stdin.close()
+    assert member.wait(60) == 0 and (tmp_path / "file").read_text() == "saved"

@@ -79,7 +79,8 @@ def _start(member: Member) -> subprocess.Popen[str]:
     try:
         return subprocess.Popen(
             list(member.argv),
-            env=os.environ | dict(member.environment),
+            # So that a member outlives this end of its pipe for as long as it takes to save.
+            env=os.environ | {"LOOMAX_LAUNCHED": "1"} | dict(member.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
