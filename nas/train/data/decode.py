@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from loomax.nas.train.data.source import Source
 from loomax.runtime.progress import Progress
@@ -36,9 +36,11 @@ def decode(raw: bytes, where: str) -> UInt8[np.ndarray, "H W 3"]:
     try:
         with Image.open(io.BytesIO(raw)) as image:
             return _pixels(image)
+    except UnidentifiedImageError:  # whose text is an address in memory
+        raise ValueError(f"{where} is no image: its first bytes are of no known kind") from None
     # Pillow's readers raise whatever a damaged file leads them to, SyntaxError among it.
     except Exception as error:
-        raise ValueError(f"{where} is no image: {error or type(error).__name__}") from None
+        raise ValueError(f"{where} is no image: {str(error) or type(error).__name__}") from None
 
 
 def check_images(source: Source, workers: int) -> None:

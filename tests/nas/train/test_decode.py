@@ -216,3 +216,10 @@ def test_shards(tmp_path, members, message):
         return
     with pytest.raises(ValueError, match=message):
         opened(tmp_path, "tar")
+
+
+def test_what_is_no_image_is_told_without_addresses():
+    with pytest.raises(
+        ValueError, match="^x.gif is no image: its first bytes are of no known kind$"
+    ):
+        decode(b"hi\n", "x.gif")
