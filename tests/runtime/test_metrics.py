@@ -90,10 +90,13 @@ def test_resume_drops_what_is_written_once_more(tmp_path):
     with MetricsWriter(tmp_path) as writer:
         writer.write(2, {"loss": 1.0}, prefix="train/")
         writer.write(2, {"mark": 1.0}, prefix="heldout/")
-    with MetricsWriter(tmp_path, resume_step=2, again=("heldout/",)):
-        assert [set(row) & {"heldout/mark", "train/loss"} for row in read(tmp_path)] == [
-            {"train/loss"}
-        ]
+    with MetricsWriter(tmp_path, resume_step=2, again=("heldout/",)) as writer:
+        writer.write(2, {"mark": 2.0}, prefix="heldout/")
+    assert [set(row) & {"heldout/mark", "train/loss"} for row in read(tmp_path)] == [
+        {"train/loss"},
+        {"heldout/mark"},
+    ]
+    assert read(tmp_path)[1]["heldout/mark"] == 2.0
 
 
 def test_a_fresh_run_starts_a_new_file(tmp_path):

@@ -1,7 +1,7 @@
 """Processes that belong together: one fails, all stop; one is told to stop, all are."""
 
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 POLL_S = 0.1
-# Of Linux's prctl: the signal that a process gets when the one that started it ends.
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+# Runs argv[2:] as this process, which gets SIGTERM (15) when the launcher, process argv[1], ends:
+# PR_SET_PDEATHSIG, number 1 of Linux's prctl. A program of its own, since only a program can ask
+# for itself, and what would run between fork and exec here is not safe beside threads.
+FOLLOW = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 15)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit(143)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True)
@@ -67,31 +75,22 @@ def run_group(members: Sequence[Member], grace_s: float = 30.0) -> int:
 
 
 def _start(member: Member) -> subprocess.Popen[str]:
-    launcher = os.getpid()
-
-    def follow() -> None:
-        """In the child, before its program: one system call, since locks may be held here."""
-        if sys.platform == "linux":
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != launcher:  # it was killed just now
-                os._exit(128 + signal.SIGTERM)
-
-    try:
-        return subprocess.Popen(
-            list(member.argv),
-            # So that a member outlives this end of its pipe for as long as it takes to save.
-            env=os.environ | {"LOOMAX_LAUNCHED": "1"} | dict(member.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            # Ctrl-C comes once, from here, not from the terminal too.
-            start_new_session=True,
-            preexec_fn=follow,
-        )
-    except OSError as error:
-        raise ValueError(f"cannot start {member.argv[0]!r}: {error.strerror}") from None
+    program = shutil.which(member.argv[0])
+    if program is None:
+        raise ValueError(f"cannot start {member.argv[0]!r}: no such program")
+    follow = [sys.executable, "-S", "-E", "-c", FOLLOW, str(os.getpid())]
+    return subprocess.Popen(
+        [*follow, program, *member.argv[1:]],
+        # So that a member outlives this end of its pipe for as long as it takes to save.
+        env=os.environ | {"LOOMAX_LAUNCHED": "1"} | dict(member.environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Ctrl-C comes once, from here, not from the terminal too.
+        start_new_session=True,
+    )
 
 
 def _copy(name: str, lines: Iterable[str] | None) -> threading.Thread:

@@ -77,7 +77,7 @@ def test_what_cannot_be_scored_is_refused(finished, tmp_path, capsys):
         evaluate_run(bare)
     with pytest.raises(SystemExit):
         main.main(["eval", str(run_dir)])
-    assert "is a language model's run: loomax eval perplexity" in capsys.readouterr().err
+    assert "is the run of a language model, for loomax eval perplexity" in capsys.readouterr().err
 
 
 def test_a_run_without_held_out_documents_needs_some(finished, debug, tmp_path):

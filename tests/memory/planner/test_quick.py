@@ -161,14 +161,17 @@ def test_one_plan_is_made_in_linear_steps_when_the_time_is_over(rows):
 
 @pytest.mark.parametrize("rows", [training, mixed])
 def test_stacking_takes_about_linear_steps(rows, monkeypatch):
-    """Nodes of the skyline that are visited; looking at every pair would be 16 times as many."""
+    """Nodes of the skyline that are visited; looking at every pair would be 16 times as many.
+
+    Both numbers of buffers are large beside the lifetimes of `mixed`, so that as many live at once.
+    """
     steps = []
     for name in ("_ask", "_set"):
         plain = getattr(Skyline, name)
         counted = lambda *args, plain=plain: steps.append(1) or plain(*args)  # noqa: E731
         monkeypatch.setattr(Skyline, name, counted)
     found = []
-    for count in (200, 800):
+    for count in (1_000, 4_000):
         steps.clear()
         made = problem(*rows(count))
         stack_up(made, sorted_by(made, "stack", 16), FOREVER)
