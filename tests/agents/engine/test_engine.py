@@ -253,3 +253,27 @@ def test_a_step_that_breaks_ends_all_requests():
             await read(request)
 
     run(engine_of("attention"), body)
+
+
+def test_the_load_tells_what_runs_and_what_waits():
+    """During the steps of more requests than slots, and when nothing is left."""
+    seen = []
+
+    async def body(engine):
+        engine.watch(lambda record: seen.append((record.decoding, engine.load())))
+        before = engine.load()
+        kinds = ["main"] * SIZES.slots + ["draft"]
+        await asyncio.gather(*(generate(engine, PROMPTS[1], 12, kind=kind) for kind in kinds))
+        return before, engine.load()
+
+    before, after = run(engine_of("attention"), body)
+    for load in (before, after):
+        assert (load.running, load.waiting, load.drafts) == (0, 0, 0)
+        assert (load.tokens_per_s, load.slots) == (0.0, SIZES.slots)
+    full = [load for _, load in seen if load.running == SIZES.slots]
+    assert full and any((load.waiting, load.drafts) == (1, 1) for load in full)
+    assert all(load.running <= SIZES.slots for _, load in seen)
+    assert all(load.free_pages < before.free_pages for load in full)
+    # A rate of tokens, once some were made, for as long as anything runs.
+    made = [load for decoding, load in seen if decoding and load.running]
+    assert made and all(load.tokens_per_s > 0 for load in made)

@@ -49,3 +49,14 @@ def test_a_block_draws_what_single_tokens_draw():
         single = choose(scores[:, index], jnp.array([7, 20]) + index, draws)
         np.testing.assert_array_equal(tokens[:, index], single[0])
         np.testing.assert_allclose(logprobs[:, index], single[1], atol=1e-6)
+
+
+def test_rows_of_one_call_are_drawn_each_by_its_own_temperature():
+    """Every other row is greedy; the rest follow the softmax all the same."""
+    samplings = [Sampling(1, 0.7 * (n % 2), seed=n) for n in range(2 * COUNT)]
+    draws = jax.tree.map(jnp.asarray, draws_of(samplings))
+    scores = jnp.broadcast_to(SCORES, (2 * COUNT, VOCAB))
+    tokens, _ = choose(scores, jnp.full(2 * COUNT, 9), draws)
+    assert set(np.asarray(tokens[::2]).tolist()) == {2}
+    found = np.bincount(tokens[1::2], minlength=VOCAB)
+    assert stats.chisquare(found, softmax(0.7)).pvalue > 1e-3
