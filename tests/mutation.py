@@ -6,7 +6,7 @@ constants, boolean logic, branches, swapped arguments and targets, left-out stat
 and a function beside its sibling (`minimum` for `maximum`).
 
 Not mutated, since no behaviour hangs on it: annotations, decorators, docstrings, `__all__`, the
-texts of errors, f-strings, and default values of configurations.
+texts of errors, f-strings, default values of configurations, `key=` and `strict=`.
 """
 
 import ast
@@ -160,7 +160,7 @@ def _call(node: ast.Call) -> Iterator[tuple[ast.AST, ast.AST, str]]:
             swapped = [*args[:first], *pair[::-1], *args[first + 2 :]]
             yield node, _with(node, args=swapped), "swap"
     for index, keyword in enumerate(node.keywords):
-        if keyword.arg not in (None, "key", "encoding"):
+        if keyword.arg not in (None, "key", "encoding", "strict"):
             rest = [*node.keywords[:index], *node.keywords[index + 1 :]]
             yield node, _with(node, keywords=rest), "keyword"
     func = node.func
